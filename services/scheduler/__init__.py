@@ -1,0 +1,1 @@
+"""Decides which node runs a pod, and says why when none can."""

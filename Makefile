@@ -1,0 +1,55 @@
+# Two commands do everything: `make up` and `make test`. Each target sets up what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+VENV := .venv
+UV := .cache/uv/bin/uv
+WHERRY := $(VENV)/bin/wherry
+DATA ?= /var/lib/wherry
+NODES ?=
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+
+.PHONY: up down status test check bench tools
+
+up: $(VENV)/.run busybox
+	$(WHERRY) check >/dev/null || { $(WHERRY) check; exit 1; }
+	$(WHERRY) up --data $(DATA) $(if $(NODES),--nodes $(NODES)) --example deploy/examples
+
+down:
+	@if [ -x $(WHERRY) ]; then $(WHERRY) down --data $(DATA) $(if $(filter 1,$(WIPE)),--wipe); else echo "nothing was ever started here"; fi
+
+status: $(VENV)/.run
+	$(WHERRY) status --data $(DATA)
+
+test: $(VENV)/.dev tools
+	$(VENV)/bin/pytest
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pytest -q tests/unit
+
+bench: $(VENV)/.dev tools
+	$(VENV)/bin/python -m tests.bench
+
+# uv makes the environment with exactly the locked versions; the stamp files tell when that must be done again.
+# Debian ships venv as a package of its own, so a fresh machine may lack it.
+$(UV):
+	python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
+	python3 -m venv .cache/uv
+	.cache/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+
+$(VENV)/.run: pyproject.toml uv.lock | $(UV)
+	$(UV) sync --quiet --frozen --no-dev --inexact
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml uv.lock | $(UV)
+	$(UV) sync --quiet --frozen
+	@touch $@ $(VENV)/.run
+
+busybox:
+	@command -v busybox >/dev/null || { apt-get update -qq && apt-get install -y -qq busybox-static; }
+
+tools:
+	@tests/tools

@@ -1,0 +1,160 @@
+"""Wiring of the scheduler: the STATE feed fills the view and the queue, rounds of decisions go out as batches.
+
+A round looks at a snapshot, decides, writes, and waits until its own cache has passed what it wrote: so the next round
+sees its own bindings like everybody else's, and nothing has to be assumed. Several schedulers may run; one leads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.bus.api import ApiClient
+from shared.state.cache import Cache, Change
+from shared.state.log import StateLog
+
+from services.scheduler import metrics
+from services.scheduler.binding import Binding, bind
+from services.scheduler.decide import Decision, decide
+from services.scheduler.queue import SchedulingQueue
+from services.scheduler.snapshot import FINAL_PHASES, ClusterView
+from shared.bus.recorder import EventRecorder
+from shared.errors import ApiError, BusError
+from shared.events.subjects import Ref
+from shared.objects import meta, times
+
+SCHEDULER_NAME = "default-scheduler"
+# Enough to fill several batches, few enough that a pod that has just arrived does not wait for thousands before it.
+ROUND = 400
+LEADER_TTL_S = 5
+
+
+class Scheduler:
+    """State of one scheduler process."""
+
+    def __init__(self, log: StateLog, cache: Cache, api: ApiClient, recorder: EventRecorder) -> None:
+        self.log = log
+        self.cache = cache
+        self.api = api
+        self.recorder = recorder
+        self.view = ClusterView()
+        self.queue = SchedulingQueue()
+        self.namespaces: dict[str, Mapping[str, str]] = {}
+        self.wake = asyncio.Event()
+        cache.on_change(self.take)
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Follow the cache; called with every change in order."""
+        for change in changes:
+            ref, record = change.record.ref, change.record
+            obj = None if change.type == "DELETED" else record.object
+            if ref.resource == "pods":
+                self._take_pod(ref, obj)
+            elif ref.resource == "nodes":
+                if self.view.set_node(ref.name, obj):
+                    self.queue.cluster_changed()
+            elif obj is None:
+                self.namespaces.pop(ref.name, None)
+            else:
+                self.namespaces[ref.name] = obj["metadata"].get("labels") or {}
+        self.wake.set()
+
+    def _take_pod(self, ref: Ref, pod: Mapping[str, Any] | None) -> None:
+        if self.view.set_pod(ref.namespace, ref.name, pod):
+            self.queue.cluster_changed()
+        key = (ref.namespace, ref.name)
+        if pod is not None and waits_for_us(pod):
+            self.queue.add(key, pod, time.monotonic())
+        else:
+            self.queue.remove(key)
+
+    async def run(self) -> None:
+        """Decide whenever something waits and may be tried."""
+        while True:
+            now = time.monotonic()
+            for name, count in self.queue.counts(now).items():
+                metrics.PENDING.labels(name).set(count)
+            due = self.queue.next_due()
+            if due is None or due > now:
+                self.wake.clear()
+                try:
+                    async with asyncio.timeout(None if due is None else due - now):
+                        await self.wake.wait()
+                except TimeoutError:
+                    pass
+                continue
+            await self.round(now)
+
+    async def round(self, now: float) -> None:
+        """One round: the most important waiting pods against one snapshot."""
+        waiting = self.queue.ready(now, ROUND)
+        records = {entry.key: self.cache.get(Ref("", "pods", *entry.key)) for entry in waiting}
+        pods = [record.object for entry in waiting if (record := records[entry.key]) is not None]
+        started = time.perf_counter()
+        decisions = decide(self.view.freeze(), pods, self.namespaces)
+        decided = time.perf_counter()
+        bindings = [Binding(d, record) for d in decisions if d.node and (record := records[d.key]) is not None]
+        done, overtaken, revision = await bind(self.log, bindings)
+        for binding in done:
+            self._note_bound(binding, now)
+        for binding in overtaken:
+            self.queue.retry(binding.decision.key)
+        for decision in decisions:
+            metrics.ALGORITHM.observe((decided - started) / len(decisions))
+            if not decision.node and (record := records[decision.key]) is not None:
+                await self._note_waiting(decision, record.object)
+        result = "scheduled" if done else "unschedulable"
+        metrics.ATTEMPTS.labels(result, SCHEDULER_NAME).observe(time.perf_counter() - started)
+        if revision:
+            await self.cache.wait_revision(revision)
+        if overtaken:
+            await self.cache.consistent()
+
+    def _note_bound(self, binding: Binding, now: float) -> None:
+        key, node = binding.decision.key, binding.decision.node
+        entry = self.queue.remove(key)
+        if entry is not None:
+            metrics.SLI.labels(str(entry.attempts + 1)).observe(time.monotonic() - entry.since)
+        metrics.SCHEDULE_ATTEMPTS.labels("scheduled", SCHEDULER_NAME).inc()
+        message = f"Successfully assigned {'/'.join(key)} to {node}"
+        self.recorder.record(binding.record.object, "Normal", "Scheduled", message, action="Binding")
+
+    async def _note_waiting(self, decision: Decision, pod: Mapping[str, Any]) -> None:
+        self.queue.failed(decision.key, time.monotonic())
+        metrics.SCHEDULE_ATTEMPTS.labels("unschedulable", SCHEDULER_NAME).inc()
+        self.recorder.record(pod, "Warning", "FailedScheduling", decision.message, action="Scheduling")
+        before = meta.condition(pod, "PodScheduled")
+        if before is not None and before.get("message") == decision.message and before["status"] == "False":
+            return
+        namespace, name = decision.key
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": decision.message,
+            "lastProbeTime": None,
+            "lastTransitionTime": (before or {}).get("lastTransitionTime") or times.now(),
+        }
+        try:
+            await self.api.patch(
+                f"/api/v1/namespaces/{namespace}/pods/{name}/status",
+                {"status": {"conditions": [condition]}},
+                kind="strategic",
+            )
+        except (ApiError, BusError):
+            # Only the explanation is late: the event carries it too, and the next attempt writes it again.
+            return
+
+
+def waits_for_us(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod needs a node from this scheduler."""
+    spec = pod["spec"]
+    return (
+        not spec.get("nodeName")
+        and "deletionTimestamp" not in pod["metadata"]
+        and (pod.get("status") or {}).get("phase") not in FINAL_PHASES
+        and spec.get("schedulerName", SCHEDULER_NAME) == SCHEDULER_NAME
+        and not spec.get("schedulingGates")
+    )

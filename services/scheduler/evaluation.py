@@ -1,0 +1,211 @@
+"""What one kind of pod finds on every node: filters say where it may run and why not, scores where it runs best.
+
+Pods with the same specification share one evaluation in a round. What does not change during a round (labels, taints)
+is computed once; room, ports and neighbours are looked at again for each pod, because the round itself changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.scheduler import selection, tolerations
+from services.scheduler.domains import DomainCount, selector_matcher, term_matcher
+from services.scheduler.requests import CPU, MEMORY, PODS, host_ports, pod_requests, scored_requests
+from services.scheduler.snapshot import Mask, PlacedPod, Snapshot
+
+Scores = npt.NDArray[np.float64]
+Failure = tuple[str, Mask]
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+# How much each score weighs, as kube-scheduler's default profile documents it.
+WEIGHTS = {"room": 1, "balance": 1, "spread": 2, "taints": 3, "node affinity": 2, "pod affinity": 2}
+
+
+class Evaluation:
+    """Filters and scores of one pod specification against one snapshot."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        namespace: str,
+        labels: Mapping[str, str],
+        spec: Mapping[str, Any],
+        namespaces: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self.snapshot = snapshot
+        self.namespace = namespace
+        self.labels = labels
+        self.spec = spec
+        self.namespaces = namespaces
+        self.requests = pod_requests(snapshot.columns, spec)
+        self.vector = snapshot.columns.vector(self.requests)
+        self.ports = host_ports(spec)
+        self.scored = scored_requests(self.requests, len(spec.get("containers", ())))
+        self.selected = selection.required(snapshot.nodes, spec)
+        self.static_failures = [*self._selection_failures(), *self._taint_failures()]
+        self.static_scores = self._node_affinity_scores() + self._taint_scores()
+        self._prepare_neighbours()
+
+    def _selection_failures(self) -> Iterator[Failure]:
+        yield "node(s) didn't match Pod's node affinity/selector", ~self.selected
+
+    def _taint_failures(self) -> Iterator[Failure]:
+        own = self.spec.get("tolerations") or ()
+        by_taint: dict[str, list[int]] = {}
+        for row, taints in enumerate(self.snapshot.nodes.taints):
+            taint = next(iter(tolerations.untolerated(taints, own, tolerations.HARD_EFFECTS)), None)
+            if taint is not None:
+                by_taint.setdefault(tolerations.describe(taint), []).append(row)
+        for text, rows in by_taint.items():
+            mask = np.zeros(len(self.snapshot.nodes.names), dtype=bool)
+            mask[rows] = True
+            yield f"node(s) had untolerated taint {text}", mask
+
+    def _prepare_neighbours(self) -> None:
+        self.spreads: list[tuple[int, bool, bool, DomainCount]] = []
+        for constraint in self.spec.get("topologySpreadConstraints") or ():
+            matcher = selector_matcher(self.namespace, self._with_label_keys(constraint))
+            counted = None if constraint.get("nodeAffinityPolicy") == "Ignore" else self.selected
+            count = DomainCount(self.snapshot, constraint["topologyKey"], matcher, counted=counted)
+            hard = constraint.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
+            self.spreads.append((constraint["maxSkew"], hard, matcher(self.namespace, self.labels), count))
+        if not self.spreads and self.labels:
+            # Replicas of one workload carry the same labels; without a constraint they still prefer different nodes.
+            matcher = selector_matcher(self.namespace, {"matchLabels": dict(self.labels)})
+            self.spreads.append((1, False, True, DomainCount(self.snapshot, "kubernetes.io/hostname", matcher)))
+        affinity = self.spec.get("affinity") or {}
+        self.attractions = self._terms(affinity.get("podAffinity") or {})
+        self.repulsions = self._terms(affinity.get("podAntiAffinity") or {})
+        self.rejected = np.zeros(len(self.snapshot.nodes.names), dtype=bool)
+        for pod in self.snapshot.guarded:
+            self._note_rejection(pod)
+
+    def _with_label_keys(self, constraint: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        selector = constraint.get("labelSelector")
+        keys = [key for key in constraint.get("matchLabelKeys") or () if key in self.labels]
+        if selector is None or not keys:
+            return selector  # type: ignore[no-any-return]
+        return dict(selector) | {"matchLabels": (selector.get("matchLabels") or {}) | {k: self.labels[k] for k in keys}}
+
+    def _terms(self, affinity: Mapping[str, Any]) -> list[tuple[int, bool, DomainCount]]:
+        """(weight, whether the pod matches its own term, count); weight 0 means required."""
+        weighted = [(0, term) for term in affinity.get(REQUIRED) or ()]
+        weighted += [(entry["weight"], entry["podAffinityTerm"]) for entry in affinity.get(PREFERRED) or ()]
+        found = []
+        for weight, term in weighted:
+            matcher = term_matcher(self.namespace, term, self.namespaces)
+            count = DomainCount(self.snapshot, term["topologyKey"], matcher)
+            found.append((weight, matcher(self.namespace, self.labels), count))
+        return found
+
+    def placed(self, pod: PlacedPod) -> None:
+        """Take note of a pod that the round has placed."""
+        for _, _, _, count in self.spreads:
+            count.add(pod)
+        for _, _, count in (*self.attractions, *self.repulsions):
+            count.add(pod)
+        self._note_rejection(pod)
+
+    def filters(self) -> Iterator[list[Failure]]:
+        """Failures by filter; a node that passes all earlier filters is charged with every failure of the next."""
+        for failure in self.static_failures:
+            yield [failure]
+        yield list(self._port_failures())
+        yield list(self._room_failures())
+        for failure in self._neighbour_failures():
+            yield [failure]
+
+    def _room_failures(self) -> Iterator[Failure]:
+        allocatable, requested = self.snapshot.nodes.allocatable, self.snapshot.requested
+        for number in np.flatnonzero(self.vector):
+            lacking = requested[:, number] + self.vector[number] > allocatable[:, number]
+            name = self.snapshot.columns.names[number]
+            yield ("Too many pods" if number == PODS else f"Insufficient {name}"), lacking
+
+    def _port_failures(self) -> Iterator[Failure]:
+        if not self.ports:
+            return
+        mask = np.zeros(len(self.snapshot.nodes.names), dtype=bool)
+        for node, pods in self.snapshot.placed.items():
+            row = self.snapshot.nodes.rows.get(node)
+            if row is not None:
+                mask[row] = any(_ports_clash(self.ports, pod.ports) for pod in pods.values() if pod.ports)
+        yield "node(s) didn't have free ports for the requested pod ports", mask
+
+    def _neighbour_failures(self) -> Iterator[Failure]:
+        for skew, hard, matches_itself, count in self.spreads:
+            if hard:
+                yield (
+                    "node(s) didn't match pod topology spread constraints",
+                    (count.codes < 0) | (count.by_node() + matches_itself - count.least() > skew),
+                )
+        for weight, matches_itself, count in self.attractions:
+            if weight == 0:
+                first_of_its_kind = matches_itself and not count.counts.any()
+                mask = count.codes < 0 if first_of_its_kind else count.by_node() == 0
+                yield "node(s) didn't match pod affinity rules", mask
+        for weight, _, count in self.repulsions:
+            if weight == 0:
+                yield "node(s) didn't match pod anti-affinity rules", count.by_node() > 0
+        yield "node(s) didn't satisfy existing pods anti-affinity rules", self.rejected
+
+    def _note_rejection(self, pod: PlacedPod) -> None:
+        """A pod that runs may refuse this one near it: required anti-affinity works both ways."""
+        nodes = self.snapshot.nodes
+        row = nodes.rows.get(pod.node)
+        for term in pod.anti_affinity.get(REQUIRED) or ():
+            if row is not None and term_matcher(pod.namespace, term, self.namespaces)(self.namespace, self.labels):
+                codes, _ = nodes.label_codes(term["topologyKey"])
+                if codes[row] >= 0:
+                    self.rejected |= codes == codes[row]
+
+    def scores(self) -> Scores:
+        """The worth of every node for this pod; higher is better."""
+        allocatable = self.snapshot.nodes.allocatable[:, [CPU, MEMORY]].astype(float)
+        used = self.snapshot.requested[:, [CPU, MEMORY]] + np.array(self.scored, dtype=float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.clip(np.where(allocatable > 0, used / allocatable, 1.0), 0.0, 1.0)
+        room = (1.0 - share).mean(axis=1) * 100
+        balance = (1.0 - np.abs(share[:, 0] - share[:, 1]) / 2) * 100
+        total = WEIGHTS["room"] * room + WEIGHTS["balance"] * balance + self.static_scores
+        for _, hard, _, count in self.spreads:
+            if not hard:
+                total += WEIGHTS["spread"] * _normalised(-count.by_node().astype(float))
+        attraction = np.zeros(len(total))
+        for terms, sign in ((self.attractions, 1), (self.repulsions, -1)):
+            for weight, _, count in terms:
+                attraction += sign * weight * count.by_node()
+        return total + WEIGHTS["pod affinity"] * _normalised(attraction)
+
+    def _node_affinity_scores(self) -> Scores:
+        total = np.zeros(len(self.snapshot.nodes.names))
+        affinity = (self.spec.get("affinity") or {}).get("nodeAffinity") or {}
+        for entry in affinity.get(PREFERRED) or ():
+            total += entry["weight"] * selection.matches(self.snapshot.nodes, entry["preference"])
+        return WEIGHTS["node affinity"] * _normalised(total)
+
+    def _taint_scores(self) -> Scores:
+        own = self.spec.get("tolerations") or ()
+        disliked = [
+            len(list(tolerations.untolerated(taints, own, ("PreferNoSchedule",))))
+            for taints in self.snapshot.nodes.taints
+        ]
+        return WEIGHTS["taints"] * _normalised(-np.array(disliked, dtype=float))
+
+
+def _normalised(values: Scores) -> Scores:
+    """Stretch values to 0..100; all 0 where they do not differ."""
+    if not len(values) or (spread := values.max() - values.min()) == 0:
+        return np.zeros(len(values))
+    return (values - values.min()) / spread * 100
+
+
+def _ports_clash(one: frozenset[tuple[str, str, int]], other: frozenset[tuple[str, str, int]]) -> bool:
+    return any(
+        a[0] == b[0] and a[2] == b[2] and (a[1] == b[1] or "0.0.0.0" in (a[1], b[1])) for a in one for b in other
+    )

@@ -1,0 +1,198 @@
+"""The cluster as arrays: nodes x resources, labels as interned codes, pods grouped by node.
+
+`ClusterView` follows the cache change by change; `freeze` gives the pure functions a `Snapshot` that nothing changes
+behind their back. Node changes are rare and rebuild the arrays; pod changes touch one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.scheduler.requests import Columns, host_ports, pod_requests
+
+Mask = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int32]
+Key = tuple[str, str]
+FINAL_PHASES = ("Succeeded", "Failed")
+UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPod:
+    """A pod that occupies its node."""
+
+    namespace: str
+    name: str
+    node: str
+    labels: Mapping[str, str]
+    requests: Mapping[int, int]
+    ports: frozenset[tuple[str, str, int]]
+    deleting: bool
+    anti_affinity: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Nodes:
+    """Everything about the nodes that pods do not change; rows are in the order of `names`."""
+
+    names: list[str]
+    rows: dict[str, int]
+    labels: list[Mapping[str, str]]
+    taints: list[list[Mapping[str, Any]]]
+    allocatable: npt.NDArray[np.int64]
+    codes: dict[str, tuple[Codes, dict[str, int]]] = field(default_factory=dict)
+
+    def label_codes(self, key: str) -> tuple[Codes, dict[str, int]]:
+        """The values of one label as a code a node (-1: has no such label), and the code of each value."""
+        if (found := self.codes.get(key)) is None:
+            values: dict[str, int] = {}
+            column = np.full(len(self.names), -1, dtype=np.int32)
+            for row, labels in enumerate(self.labels):
+                if (value := labels.get(key)) is not None:
+                    column[row] = values.setdefault(value, len(values))
+            found = self.codes[key] = (column, values)
+        return found
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What one round of decisions sees; its decisions add to it.
+
+    `guarded` are the placed pods with anti-affinity, the few that every later pod must be compared with.
+    """
+
+    columns: Columns
+    nodes: Nodes
+    requested: npt.NDArray[np.int64]
+    placed: dict[str, dict[Key, PlacedPod]]
+    guarded: list[PlacedPod]
+
+    def place(self, pod: PlacedPod) -> None:
+        """Take a decision into account for the pods that follow in the same round."""
+        row = self.nodes.rows[pod.node]
+        self.requested[row] += self.columns.vector(pod.requests)
+        self.placed.setdefault(pod.node, {})[pod.namespace, pod.name] = pod
+        if pod.anti_affinity:
+            self.guarded.append(pod)
+
+
+class ClusterView:
+    """Follows nodes and placed pods; O(1) a pod change."""
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self.node_objects: dict[str, Mapping[str, Any]] = {}
+        self.pods: dict[Key, PlacedPod] = {}
+        self.by_node: dict[str, dict[Key, PlacedPod]] = {}
+        self.guarded: dict[Key, PlacedPod] = {}
+        self._nodes: Nodes | None = None
+        self._requested = np.zeros((0, 0), dtype=np.int64)
+
+    def set_node(self, name: str, node: Mapping[str, Any] | None) -> bool:
+        """Take over a node, or its end (None); True if anything that decisions look at has changed."""
+        before = self.node_objects.get(name)
+        if node is None:
+            self.node_objects.pop(name, None)
+        else:
+            self.node_objects[name] = node
+        if before is not None and node is not None and _deciding(before) == _deciding(node):
+            return False
+        self._nodes = None
+        return True
+
+    def set_pod(self, namespace: str, name: str, pod: Mapping[str, Any] | None) -> bool:
+        """Take over a pod, or its end (None); True if it has freed room on a node."""
+        key = (namespace, name)
+        before = self.pods.pop(key, None)
+        after = None if pod is None else placed_pod(self.columns, pod)
+        if before is not None:
+            del self.by_node[before.node][key]
+            self.guarded.pop(key, None)
+            self._count(before, -1)
+        if after is not None:
+            self.pods[key] = after
+            self.by_node.setdefault(after.node, {})[key] = after
+            if after.anti_affinity:
+                self.guarded[key] = after
+            self._count(after, 1)
+        return before is not None and after is None
+
+    def _count(self, pod: PlacedPod, sign: int) -> None:
+        if self._nodes is None or (row := self._nodes.rows.get(pod.node)) is None:
+            return
+        if len(self.columns) > self._requested.shape[1]:
+            self._nodes = None
+            return
+        for number, amount in pod.requests.items():
+            self._requested[row, number] += sign * amount
+
+    def freeze(self) -> Snapshot:
+        """The cluster as it stands now."""
+        if self._nodes is None or self._requested.shape[1] < len(self.columns):
+            self._rebuild()
+        assert self._nodes is not None
+        placed = {node: dict(pods) for node, pods in self.by_node.items() if pods}
+        return Snapshot(self.columns, self._nodes, self._requested.copy(), placed, list(self.guarded.values()))
+
+    def _rebuild(self) -> None:
+        names = sorted(self.node_objects)
+        amounts = [
+            self.columns.amounts((self.node_objects[name].get("status") or {}).get("allocatable") or {})
+            for name in names
+        ]
+        allocatable = np.zeros((len(names), len(self.columns)), dtype=np.int64)
+        for row, found in enumerate(amounts):
+            for number, amount in found.items():
+                allocatable[row, number] = amount
+        objects = [self.node_objects[name] for name in names]
+        self._nodes = Nodes(
+            names=names,
+            rows={name: row for row, name in enumerate(names)},
+            labels=[node["metadata"].get("labels") or {} for node in objects],
+            taints=[_taints(node) for node in objects],
+            allocatable=allocatable,
+        )
+        self._requested = np.zeros_like(allocatable)
+        for pod in self.pods.values():
+            self._count(pod, 1)
+
+
+def placed_pod(columns: Columns, pod: Mapping[str, Any]) -> PlacedPod | None:
+    """The pod as it counts on its node; None if it is on none or has ended."""
+    spec = pod["spec"]
+    node = spec.get("nodeName")
+    if not node or (pod.get("status") or {}).get("phase") in FINAL_PHASES:
+        return None
+    metadata = pod["metadata"]
+    return PlacedPod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        node=node,
+        labels=metadata.get("labels") or {},
+        requests=pod_requests(columns, spec),
+        ports=host_ports(spec),
+        deleting="deletionTimestamp" in metadata,
+        anti_affinity=(spec.get("affinity") or {}).get("podAntiAffinity") or {},
+    )
+
+
+def _taints(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    spec = node.get("spec") or {}
+    taints = list(spec.get("taints") or ())
+    if spec.get("unschedulable") and not any(t["key"] == UNSCHEDULABLE_TAINT["key"] for t in taints):
+        taints.append(UNSCHEDULABLE_TAINT)
+    return taints
+
+
+def _deciding(node: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        node["metadata"].get("labels"),
+        node.get("spec", {}).get("taints"),
+        node.get("spec", {}).get("unschedulable"),
+        (node.get("status") or {}).get("allocatable"),
+    )

@@ -1,0 +1,82 @@
+"""The Kubernetes API for the command line: a handful of JSON requests, for which the standard library is enough."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from typing import Any
+from urllib.parse import urlencode
+
+from shared.cli.cluster import Cluster, ClusterError
+from shared.errors import ApiError, api_error_from_status
+from shared.identity import tokens
+from shared.identity.users import MASTERS
+
+TOKEN_LIFETIME_S = 600
+
+
+class ApiSession:
+    """Talks to the cluster's API server as an administrator, over one connection, opened again when it breaks."""
+
+    def __init__(self, cluster: Cluster, timeout_s: float = 10.0) -> None:
+        self.cluster = cluster
+        self.timeout_s = timeout_s
+        key = tokens.load_key(cluster.pki / "sa.key")
+        self.token = tokens.issue(key, "wherry-cli", [MASTERS], TOKEN_LIFETIME_S)
+        self.tls = ssl.create_default_context(cafile=str(cluster.pki / "ca.crt"))
+        self.connection: http.client.HTTPSConnection | None = None
+
+    def __enter__(self) -> ApiSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def request(
+        self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None, content_type: str = ""
+    ) -> Any:
+        """Send one request and return the decoded answer.
+
+        Raises:
+            ApiError: the server answered a Status of failure.
+            ClusterError: the server cannot be reached.
+        """
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = content_type or "application/json"
+        target = f"{path}?{urlencode(query)}" if query else path
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPSConnection(
+                    "127.0.0.1", self.cluster.api_port, timeout=self.timeout_s, context=self.tls
+                )
+            self.connection.request(method, target, None if body is None else json.dumps(body).encode(), headers)
+            answer = self.connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as exc:
+            self.close()
+            raise ClusterError(
+                f"the API server at {self.cluster.api_url} does not answer ({exc}); see `wherry status`"
+            ) from exc
+        if not answer.headers.get_content_type().endswith("json"):
+            return content.decode(errors="replace")
+        value = json.loads(content)
+        if answer.status >= 400:
+            raise api_error_from_status(value)
+        return value
+
+    def get(self, path: str, **query: str) -> Any:
+        return self.request("GET", path, query=query)
+
+    def ready(self) -> bool:
+        """Whether the API server answers /readyz."""
+        try:
+            return str(self.request("GET", "/readyz")).strip() == "ok"
+        except (ClusterError, ApiError):
+            return False

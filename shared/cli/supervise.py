@@ -1,0 +1,262 @@
+"""Keep the cluster's processes running: what systemd does for them on a machine of its own.
+
+Every process is crash-only, so there is one rule: what died is started again, after a pause that doubles while it keeps
+dying. The supervisor is crash-only as well: killed, it leaves its processes running, and the next one adopts them by
+their recorded pid and start time. It imports the standard library alone, to cost little while it sleeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.kernel import netns, syscalls
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 10.0
+# A process that ran this long is healthy: its next death starts again at the shortest pause.
+HEALTHY_S = 30.0
+# nats-server syncs and closes its files within this; whoever takes longer is killed.
+STOP_GRACE_S = 10.0
+LOG_LIMIT_BYTES = 16 << 20
+GATE_LIMIT_S = 30.0
+
+
+@dataclass
+class Process:
+    """A process as supervised: `pid` 0 while it is down, `due` the monotonic time of its next start."""
+
+    name: str
+    argv: list[str]
+    env: dict[str, str]
+    netns: str
+    gate: str
+    pid: int = 0
+    pidfd: int = -1
+    started: float = 0.0
+    pause: float = FIRST_PAUSE_S
+    due: float = 0.0
+
+
+def start_time(pid: int) -> int | None:
+    """The start time of a process in clock ticks since boot (proc_pid_stat(5), field 22); None if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    # A zombie has exited; only its parent has not noticed yet.
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def running(run: Path) -> dict[str, int]:
+    """Processes that are recorded and alive: name -> pid."""
+    alive = {}
+    for path in sorted((run / "processes").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            record = json.loads(path.read_text())
+            if start_time(record["pid"]) == record["start_time"]:
+                alive[path.stem] = int(record["pid"])
+    return alive
+
+
+class Supervisor:
+    """Runs the plan in `RUN/plan.json`; SIGHUP reads it again, SIGTERM stops everything in reverse order."""
+
+    def __init__(self, run: Path, logs: Path) -> None:
+        self.run_directory = run
+        self.logs = logs
+        self.processes: dict[str, Process] = {}
+        self.selector = selectors.DefaultSelector()
+        self.signals, wake = socket.socketpair()
+        self.signals.setblocking(False)
+        wake.setblocking(False)
+        self._wake = wake
+        self.selector.register(self.signals, selectors.EVENT_READ, None)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+
+    def main(self) -> None:
+        """Supervise until SIGTERM."""
+        self.record("supervisor", os.getpid())
+        self.load_plan()
+        next_log_check = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= next_log_check:
+                self.limit_logs()
+                next_log_check = now + 60
+            self.start_due(now)
+            pending = [p.due for p in self.processes.values() if not p.pid]
+            wait = max(0.0, min([next_log_check, *pending]) - time.monotonic())
+            for key, _ in self.selector.select(wait):
+                if key.data is not None:
+                    self.handle_exit(self.processes[key.data])
+                elif self.handle_signals():
+                    return
+
+    def load_plan(self) -> None:
+        """Take over `plan.json`: adopt what runs, add what is new; what left the plan is stopped."""
+        specs = json.loads((self.run_directory / "plan.json").read_text())
+        alive = running(self.run_directory)
+        for spec in specs:
+            process = self.processes.get(spec["name"])
+            if process is not None:
+                process.argv, process.env, process.netns = spec["argv"], spec["env"], spec["netns"]
+                continue
+            process = self.processes[spec["name"]] = Process(**spec)
+            if pid := alive.get(process.name):
+                with contextlib.suppress(ProcessLookupError):
+                    self.watch(process, pid)
+        for name in self.processes.keys() - {spec["name"] for spec in specs}:
+            self.stop([self.processes[name]])
+            del self.processes[name]
+
+    def start_due(self, now: float) -> None:
+        for process in self.processes.values():
+            if process.pid or process.due > now:
+                continue
+            first = process.started == 0.0
+            self.start(process)
+            if first and process.gate:
+                wait_open(process.gate, GATE_LIMIT_S)
+
+    def start(self, process: Process) -> None:
+        log = self.logs / f"{process.name}.log"
+        with log.open("ab") as output:
+            try:
+                child = subprocess.Popen(
+                    process.argv,
+                    env=os.environ | process.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    preexec_fn=(lambda: enter_for_good(process.netns))
+                    if process.netns
+                    else None,  # one thread, so safe
+                )
+            except (OSError, subprocess.SubprocessError) as exc:
+                output.write(f"wherry: cannot start {process.name}: {exc}\n".encode())
+                self.postpone(process)
+                return
+        # The pidfd is what is waited for, Popen's own bookkeeping would only warn about a child it believes lost.
+        child.returncode = 0
+        self.watch(process, child.pid)
+        self.record(process.name, child.pid)
+
+    def watch(self, process: Process, pid: int) -> None:
+        process.pidfd = os.pidfd_open(pid)
+        process.pid = pid
+        process.started = time.monotonic()
+        self.selector.register(process.pidfd, selectors.EVENT_READ, process.name)
+
+    def handle_exit(self, process: Process) -> None:
+        self.selector.unregister(process.pidfd)
+        os.close(process.pidfd)
+        status = ""
+        # An adopted process is no child of ours: nobody here can ask how it ended.
+        with contextlib.suppress(ChildProcessError):
+            status = f" with status {os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])}"
+        with (self.logs / f"{process.name}.log").open("a") as log:
+            log.write(f"wherry: {process.name} (pid {process.pid}) ended{status}\n")
+        process.pid, process.pidfd = 0, -1
+        self.postpone(process)
+
+    def postpone(self, process: Process) -> None:
+        now = time.monotonic()
+        if process.started and now - process.started > HEALTHY_S:
+            process.pause = FIRST_PAUSE_S
+        process.due = now + process.pause
+        process.pause = min(process.pause * 2, LONGEST_PAUSE_S)
+        process.started = process.started or now
+
+    def handle_signals(self) -> bool:
+        """Act on what arrived; True after everything was stopped."""
+        arrived = set(self.signals.recv(64))
+        if {signal.SIGTERM, signal.SIGINT} & arrived:
+            self.stop(list(reversed(self.processes.values())))
+            (self.run_directory / "processes" / "supervisor.json").unlink(missing_ok=True)
+            return True
+        if signal.SIGHUP in arrived:
+            self.load_plan()
+        return False
+
+    def stop(self, processes: list[Process]) -> None:
+        for process in processes:
+            if process.pid:
+                stop_process(process.pid, process.pidfd, STOP_GRACE_S)
+                self.selector.unregister(process.pidfd)
+                os.close(process.pidfd)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, 0)
+                process.pid, process.pidfd = 0, -1
+            (self.run_directory / "processes" / f"{process.name}.json").unlink(missing_ok=True)
+
+    def record(self, name: str, pid: int) -> None:
+        """Remember a pid for `wherry status`, `wherry down` and the next supervisor."""
+        path = self.run_directory / "processes" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({"pid": pid, "start_time": start_time(pid)}))
+        partial.replace(path)
+
+    def limit_logs(self) -> None:
+        # The writers hold the file open for appending, so it is emptied in place after its copy is made.
+        for log in self.logs.glob("*.log"):
+            if log.stat().st_size > LOG_LIMIT_BYTES:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
+
+
+def enter_for_good(name: str) -> None:
+    """Move this process into a named network namespace (setns(2))."""
+    fd = os.open(netns.path_of(name), os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.setns(fd, syscalls.CLONE_NEWNET)
+    os.close(fd)
+
+
+def stop_process(pid: int, pidfd: int, grace_s: float) -> None:
+    """SIGTERM, then SIGKILL after the grace; returns when the process has exited."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        with selectors.DefaultSelector() as selector:
+            selector.register(pidfd, selectors.EVENT_READ)
+            if not selector.select(grace_s):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                selector.select()
+
+
+def wait_open(address: str, limit_s: float) -> bool:
+    """Wait until `host:port` accepts a connection; False after the limit."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
+def main(arguments: list[Any] | None = None) -> None:
+    run, logs = arguments or sys.argv[1:]
+    Supervisor(Path(run), Path(logs)).main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""`wherry up`: from nothing, or from what an earlier run left, to a cluster whose nodes are all Ready."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shared.bus.server import write_configuration
+from shared.cli import access, example
+from shared.cli.check import failed_features
+from shared.cli.client import ApiSession
+from shared.cli.cluster import Cluster, ClusterError, data_directory
+from shared.cli.plan import bus_users, processes, underlay
+from shared.cli.progress import Progress, wait_for
+from shared.cli.supervise import running
+from shared.errors import ApiError
+from shared.identity.bus_users import ensure_users
+from shared.identity.pki import ensure_pki
+
+DEFAULT_NODES = 3
+READY_LIMIT_S = 120.0
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("up", help="start the cluster on this machine, or report the one that runs")
+    parser.add_argument("--nodes", type=int, help=f"how many nodes (default: as before, at first {DEFAULT_NODES})")
+    parser.add_argument("--data", help="directory of all state (default $WHERRY_DATA or /var/lib/wherry)")
+    parser.add_argument("--name", help="the cluster's name, part of every link and namespace (default wherry)")
+    parser.add_argument("--port", type=int, dest="api_port", help="port of the API server (default 6443)")
+    parser.add_argument("--underlay", help="network between the nodes (default 10.89.0.0/24)")
+    parser.add_argument("--pod-cidr", help="network of the pods, a /24 a node (default 10.244.0.0/16)")
+    parser.add_argument("--service-cidr", help="network of the Services (default 10.96.0.0/16)")
+    parser.add_argument(
+        "--example", type=Path, metavar="DIR", help="also build and deploy the example in this directory"
+    )
+    parser.set_defaults(func=up)
+
+
+def up(args: argparse.Namespace) -> int:
+    if os.geteuid() != 0:
+        raise ClusterError("wherry up needs root to make namespaces and mounts; run it with sudo")
+    data = data_directory(args.data)
+    before = Cluster.load(data)
+    cluster = wanted(before or Cluster(data=data), args)
+    if before == cluster and "supervisor" in running(cluster.run):
+        print(f"the cluster {cluster.name} already runs:")
+    else:
+        print(f"starting the cluster {cluster.name} with {len(cluster.nodes)} nodes, state in {cluster.data}")
+    progress = Progress()
+    start(cluster, progress)
+    with ApiSession(cluster) as session:
+        answer = example.deploy(cluster, session, args.example, progress) if args.example else None
+    print_next_steps(cluster, answer)
+    return 0
+
+
+def wanted(cluster: Cluster, args: argparse.Namespace) -> Cluster:
+    """The cluster as the arguments ask for it.
+
+    Raises:
+        ClusterError: an argument would change what cannot change in a cluster that exists.
+    """
+    asked = {
+        name: value
+        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr")
+        if (value := getattr(args, name)) is not None
+    }
+    if cluster.nodes:
+        for name, value in asked.items():
+            if getattr(cluster, name) != value:
+                raise ClusterError(
+                    f"the cluster in {cluster.data} has {name.replace('_', ' ')} {getattr(cluster, name)}, which "
+                    f"cannot become {value}; use another --data, or remove this one with `wherry down --wipe`"
+                )
+    cluster = dataclasses.replace(cluster, **asked).checked()
+    return cluster.with_nodes(args.nodes or len(cluster.nodes) or DEFAULT_NODES)
+
+
+def start(cluster: Cluster, progress: Progress) -> None:
+    """Start or complete the cluster; returns when the API server and every node are ready."""
+    alive = running(cluster.run)
+    if failed := failed_features():
+        raise ClusterError(f"this machine lacks {', '.join(failed)}; `wherry check` says what to do")
+    prepare_directories(cluster)
+    if "apiserver" not in alive:
+        refuse_taken_port(cluster.api_port)
+    with progress.step("keys, certificates and bus users"):
+        ensure_pki(
+            cluster.data,
+            addresses=["127.0.0.1", cluster.gateway, cluster.kubernetes_address],
+            names=["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+                   "kubernetes.default.svc.cluster.local"],
+        )  # fmt: skip
+        changed = write_configuration(cluster.data, cluster.gateway, ensure_users(cluster.data, bus_users(cluster)))
+        if not cluster.kubeconfig.exists():
+            access.write_kubeconfig(cluster)
+    with progress.step("network of the nodes"):
+        underlay(cluster).up(list(cluster.nodes))
+    cluster.save()
+    with progress.step("state log, API server, controllers, scheduler, registry"):
+        if changed and (pid := alive.get("nats-server")):
+            os.kill(pid, signal.SIGHUP)
+        supervise(cluster)
+        with ApiSession(cluster, timeout_s=2) as session:
+            wait_for(lambda: session.ready(), READY_LIMIT_S, lambda: not_ready(cluster, "apiserver"))
+    with progress.step("nodes ready") as update, ApiSession(cluster) as session:
+        wait_for(
+            lambda: nodes_ready(cluster, session, update),
+            READY_LIMIT_S,
+            lambda: not_ready(cluster, f"{cluster.nodes[0]}.agent"),
+        )
+        nodes = session.get("/api/v1/nodes")["items"]
+        underlay(cluster).set_pod_routes(
+            {node["spec"]["podCIDR"]: cluster.node_address(node["metadata"]["name"]) for node in nodes}
+        )
+
+
+def prepare_directories(cluster: Cluster) -> None:
+    """Make the directories; refuse a data directory that cannot hold state or holds something else."""
+    data = cluster.data
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        if not (data / "cluster.json").exists() and (stray := [p.name for p in data.iterdir() if p.name not in ("pki", "lost+found")]):
+            raise ClusterError(
+                f"{data} is not empty and holds no cluster ({stray[0]}); name an empty directory with --data"
+            )
+        for directory in (data, cluster.logs, data / "nodes", cluster.run):
+            directory.mkdir(parents=True, exist_ok=True)
+        data.chmod(0o711)
+        probe = data / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as exc:
+        raise ClusterError(f"the data directory {data} cannot be used: {exc.strerror} ({exc.filename})") from exc
+
+
+def refuse_taken_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            raise ClusterError(f"port {port} on 127.0.0.1 is taken by another program; choose one with --port") from exc
+
+
+def supervise(cluster: Cluster) -> None:
+    """Hand the plan to the supervisor, starting it if none runs."""
+    plan = json.dumps([spec.as_json() for spec in processes(cluster)], indent=1)
+    path = cluster.run / "plan.json"
+    same = path.exists() and path.read_text() == plan
+    partial = path.with_suffix(".partial")
+    partial.touch(mode=0o600)
+    partial.write_text(plan)
+    partial.replace(path)
+    if pid := running(cluster.run).get("supervisor"):
+        if not same:
+            os.kill(pid, signal.SIGHUP)
+        return
+    with (cluster.logs / "supervisor.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "shared.cli.supervise", str(cluster.run), str(cluster.logs)],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def nodes_ready(cluster: Cluster, session: ApiSession, update: Callable[[str], None]) -> bool:
+    nodes = {}
+    with contextlib.suppress(ApiError, ClusterError):
+        nodes = {node["metadata"]["name"]: node for node in session.get("/api/v1/nodes")["items"]}
+    ready = [name for name in cluster.nodes if name in nodes and is_ready(nodes[name])]
+    update(f"{len(ready)} of {len(cluster.nodes)}")
+    return len(ready) == len(cluster.nodes)
+
+
+def is_ready(node: dict[str, Any]) -> bool:
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def not_ready(cluster: Cluster, suspect: str) -> str:
+    return f"the cluster did not become ready; see `wherry status` and {cluster.logs / (suspect + '.log')}"
+
+
+def print_next_steps(cluster: Cluster, answer: str | None) -> None:
+    print(f"\nthe cluster {cluster.name} is ready: {cluster.api_url}")
+    if answer:
+        print(f"the example answers at http://{cluster.node_address(cluster.nodes[0])}:30080/ : {answer}")
+    program = Path(sys.argv[0])
+    with contextlib.suppress(ValueError):
+        program = program.absolute().relative_to(Path.cwd())
+    print(f"""
+try next:
+  export KUBECONFIG={cluster.kubeconfig}
+  kubectl get nodes,pods -A -o wide
+  kubectl -n hello logs -f daemonset/ticker
+  kubectl create deployment web --image=example:1 --replicas=3
+  {program} status
+  {program} logs -f -n hello
+stop it with `make down` (or `{program} down`); the state stays for the next start""")

@@ -1,0 +1,81 @@
+"""One cluster for all end-to-end tests, a namespace for each; what a failed test needs is printed with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import ADDRESSES, EXAMPLE, Kubectl, TestCluster, wherry
+
+pytestmark = pytest.mark.e2e
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[TestCluster]:
+    """Three nodes with the example deployed; removed with all its traces at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("a cluster needs root")
+    data = Path("/var/tmp/wherry-e2e")
+    wherry("down", "--data", str(data), "--wipe", check=False)
+    shutil.rmtree(data, ignore_errors=True)
+    running = TestCluster(data)
+    try:
+        running.up(
+            *ADDRESSES, "--nodes", "3", "--example", str(EXAMPLE), env={"WHERRY_NOT_READY_TOLERATION_SECONDS": "5"}
+        )
+        yield running
+    except AssertionError:
+        print(running.logs())
+        raise
+    finally:
+        running.down("--wipe")
+    assert leftovers() == []
+
+
+@pytest.fixture
+def kubectl(cluster: TestCluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """kubectl in a namespace of its own, which is deleted with all that is in it."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    client = Kubectl(cluster.kubectl.kubeconfig, name)
+    yield client
+    if request.session.testsfailed:
+        print(client.run("get", "pods,events", "-o", "wide", check=False).stdout)
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def leftovers() -> list[str]:
+    """Kernel objects that carry the test cluster's name."""
+    found = []
+    for command in (
+        ["ip", "netns"],
+        ["ip", "-o", "link"],
+        ["nft", "list", "tables"],
+        ["findmnt", "-rn", "-o", "TARGET"],
+    ):
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found += [line for line in text.splitlines() if "wtest" in line or "wherry-e2e" in line]
+    for path in Path("/sys/fs/cgroup").glob("**/wtest"):
+        found.append(str(path))
+    for command_line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = command_line.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if "services." in text and "wherry-wtest" in (command_line.parent / "environ").read_bytes().decode(
+            errors="replace"
+        ):
+            found.append(text)
+    return found
