@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import ADDRESSES, EXAMPLE, Kubectl, TestCluster, wherry
+from tests.e2e.harness import ADDRESSES, EXAMPLE, Kubectl, TestCluster, leftovers, wherry
 
 pytestmark = pytest.mark.e2e
 
@@ -54,28 +53,3 @@ def kubectl(cluster: TestCluster, request: pytest.FixtureRequest) -> Iterator[Ku
     if request.session.testsfailed:
         print(client.run("get", "pods,events", "-o", "wide", check=False).stdout)
     cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def leftovers() -> list[str]:
-    """Kernel objects that carry the test cluster's name."""
-    found = []
-    for command in (
-        ["ip", "netns"],
-        ["ip", "-o", "link"],
-        ["nft", "list", "tables"],
-        ["findmnt", "-rn", "-o", "TARGET"],
-    ):
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found += [line for line in text.splitlines() if "wtest" in line or "wherry-e2e" in line]
-    for path in Path("/sys/fs/cgroup").glob("**/wtest"):
-        found.append(str(path))
-    for command_line in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = command_line.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if "services." in text and "wherry-wtest" in (command_line.parent / "environ").read_bytes().decode(
-            errors="replace"
-        ):
-            found.append(text)
-    return found

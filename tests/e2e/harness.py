@@ -9,10 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from shared.cli.supervise import running
+from shared.kernel.cgroups import Subtree
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".cache" / "tools"
@@ -134,6 +138,38 @@ class TestCluster:
             "every process runs and every node is ready",
         )
 
+    @contextmanager
+    def node_down(self, node: str) -> Iterator[None]:
+        """All processes of a node, its containers included, are gone during the block, as with a machine that lost power."""
+        names = [f"{node}.{part}" for part in ("agent", "keeper", "logcollector")]
+        with self.withheld(names):
+            Subtree(f"/wtest/{node}").kill()
+            yield
+
+    @contextmanager
+    def stopped(self, *names: str) -> Iterator[None]:
+        """The processes are away during the block."""
+        with self.withheld(list(names)):
+            yield
+
+    @contextmanager
+    def withheld(self, names: list[str]) -> Iterator[None]:
+        """Take processes out of the supervisor's plan, kill them, and give them back afterwards."""
+        plan = self.run / "plan.json"
+        whole = plan.read_text()
+        pids = [self.pid(name) for name in names]
+        plan.write_text(json.dumps([spec for spec in json.loads(whole) if spec["name"] not in names]))
+        supervisor = self.pid("supervisor")
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        os.kill(supervisor, signal.SIGHUP)
+        until(lambda: not set(names) & set(running(self.run)), f"{names} to be away")
+        try:
+            yield
+        finally:
+            plan.write_text(whole)
+            os.kill(supervisor, signal.SIGHUP)
+
     def in_node(self, node: str, *argv: str) -> str:
         """Run a command in a node's network namespace."""
         return subprocess.run(
@@ -182,3 +218,28 @@ def pod_spec(command: str, **container: Any) -> dict[str, Any]:
 def without_ages(text: str) -> str:
     """A table without what changes by the second."""
     return re.sub(r"\b\d+[smhd](\d+[smh])?\b", "AGE", text)
+
+
+def leftovers() -> list[str]:
+    """Kernel objects that carry the test cluster's name."""
+    found = []
+    for command in (
+        ["ip", "netns"],
+        ["ip", "-o", "link"],
+        ["nft", "list", "tables"],
+        ["findmnt", "-rn", "-o", "TARGET"],
+    ):
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found += [line for line in text.splitlines() if "wtest" in line or "wherry-e2e" in line]
+    for path in Path("/sys/fs/cgroup").glob("**/wtest"):
+        found.append(str(path))
+    for command_line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = command_line.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if "services." in text and "wherry-wtest" in (command_line.parent / "environ").read_bytes().decode(
+            errors="replace"
+        ):
+            found.append(text)
+    return found
