@@ -7,23 +7,30 @@ sees its own bindings like everybody else's, and nothing has to be assumed. Seve
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from shared.bus.api import ApiClient
-from shared.state.cache import Cache, Change
-from shared.state.log import StateLog
 
 from services.scheduler import metrics
 from services.scheduler.binding import Binding, bind
 from services.scheduler.decide import Decision, decide
 from services.scheduler.queue import SchedulingQueue
 from services.scheduler.snapshot import FINAL_PHASES, ClusterView
+from shared.bus.api import ApiClient
+from shared.bus.connection import connect
 from shared.bus.recorder import EventRecorder
 from shared.errors import ApiError, BusError
-from shared.events.subjects import Ref
+from shared.events.subjects import Ref, resource_filter
 from shared.objects import meta, times
+from shared.service import Service
+from shared.state.cache import Cache, Change
+from shared.state.feed import Feed
+from shared.state.leases import Leases
+from shared.state.log import StateLog
+from shared.state.streams import STATE
 
 SCHEDULER_NAME = "default-scheduler"
 # Enough to fill several batches, few enough that a pod that has just arrived does not wait for thousands before it.
@@ -45,20 +52,19 @@ class Scheduler:
         self.wake = asyncio.Event()
         cache.on_change(self.take)
 
-    def take(self, changes: Sequence[Change]) -> None:
+    def take(self, change: Change) -> None:
         """Follow the cache; called with every change in order."""
-        for change in changes:
-            ref, record = change.record.ref, change.record
-            obj = None if change.type == "DELETED" else record.object
-            if ref.resource == "pods":
-                self._take_pod(ref, obj)
-            elif ref.resource == "nodes":
-                if self.view.set_node(ref.name, obj):
-                    self.queue.cluster_changed()
-            elif obj is None:
-                self.namespaces.pop(ref.name, None)
-            else:
-                self.namespaces[ref.name] = obj["metadata"].get("labels") or {}
+        ref = change.record.ref
+        obj = None if change.type == "DELETED" else change.record.object
+        if ref.resource == "pods":
+            self._take_pod(ref, obj)
+        elif ref.resource == "nodes":
+            if self.view.set_node(ref.name, obj):
+                self.queue.cluster_changed()
+        elif obj is None:
+            self.namespaces.pop(ref.name, None)
+        else:
+            self.namespaces[ref.name] = obj["metadata"].get("labels") or {}
         self.wake.set()
 
     def _take_pod(self, ref: Ref, pod: Mapping[str, Any] | None) -> None:
@@ -79,11 +85,9 @@ class Scheduler:
             due = self.queue.next_due()
             if due is None or due > now:
                 self.wake.clear()
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(None if due is None else due - now):
                         await self.wake.wait()
-                except TimeoutError:
-                    pass
                 continue
             await self.round(now)
 
@@ -158,3 +162,29 @@ def waits_for_us(pod: Mapping[str, Any]) -> bool:
         and spec.get("schedulerName", SCHEDULER_NAME) == SCHEDULER_NAME
         and not spec.get("schedulingGates")
     )
+
+
+async def main(service: Service) -> None:
+    """Wire the scheduler and run it while this process leads."""
+    async with connect(service.settings, "scheduler") as bus:
+        cache = Cache()
+        # Namespaces are here for their labels, which a pod's affinity to other namespaces may select by.
+        feed = Feed(bus, STATE, cache, [resource_filter("", name) for name in ("nodes", "pods", "namespaces")])
+        service.start(feed.run(), name="feed")
+        await feed.wait_loaded()
+        service.ready = True
+        api = ApiClient(bus, caller="service.scheduler")
+        leases = Leases(bus)
+        identity = f"{socket.gethostname()}_{os.getpid()}"
+        while True:
+            async with leases.leadership("scheduler", identity, LEADER_TTL_S) as lost:
+                recorder = EventRecorder(api, SCHEDULER_NAME)
+                scheduler = Scheduler(StateLog(bus), cache, api, recorder)
+                async with asyncio.TaskGroup() as group:
+                    tasks = [
+                        group.create_task(recorder.run(), name="events"),
+                        group.create_task(scheduler.run(), name="rounds"),
+                    ]
+                    await lost.wait()
+                    for task in tasks:
+                        task.cancel()

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.state.cache import Record
-from shared.state.log import StateLog, Write
-
 from services.scheduler.decide import Decision
 from shared.errors import RevisionConflict
 from shared.events.envelope import Author
 from shared.events.subjects import Ref
 from shared.objects import meta, times
+from shared.state.cache import Record
+from shared.state.log import StateLog, Write
 
 BATCH = 100
 AUTHOR = Author(user="system:kube-scheduler", agent="wherry-scheduler", manager="wherry-scheduler")
@@ -35,7 +34,7 @@ async def bind(log: StateLog, bindings: Sequence[Binding]) -> tuple[list[Binding
     for start in range(0, len(bindings), BATCH):
         part = bindings[start : start + BATCH]
         try:
-            revisions = await log.batch([_write(binding) for binding in part], AUTHOR, cause="binding")
+            revisions = await log.batch([_write(binding) for binding in part], AUTHOR)
         except RevisionConflict:
             for binding in part:
                 write = _write(binding)
@@ -55,7 +54,7 @@ async def bind(log: StateLog, bindings: Sequence[Binding]) -> tuple[list[Binding
 
 def _write(binding: Binding) -> Write:
     ref: Ref = binding.record.ref
-    return Write(ref, bound(binding.record.object, binding.decision.node), binding.record.revision, "put")
+    return Write(ref, bound(binding.record.object, binding.decision.node), binding.record.revision, cause="binding")
 
 
 def bound(pod: dict[str, Any], node: str) -> dict[str, Any]:

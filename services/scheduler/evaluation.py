@@ -89,7 +89,7 @@ class Evaluation:
         selector = constraint.get("labelSelector")
         keys = [key for key in constraint.get("matchLabelKeys") or () if key in self.labels]
         if selector is None or not keys:
-            return selector  # type: ignore[no-any-return]
+            return selector
         return dict(selector) | {"matchLabels": (selector.get("matchLabels") or {}) | {k: self.labels[k] for k in keys}}
 
     def _terms(self, affinity: Mapping[str, Any]) -> list[tuple[int, bool, DomainCount]]:
@@ -171,8 +171,8 @@ class Evaluation:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.clip(np.where(allocatable > 0, used / allocatable, 1.0), 0.0, 1.0)
         room = (1.0 - share).mean(axis=1) * 100
-        balance = (1.0 - np.abs(share[:, 0] - share[:, 1]) / 2) * 100
-        total = WEIGHTS["room"] * room + WEIGHTS["balance"] * balance + self.static_scores
+        balance: Scores = (1.0 - np.abs(share[:, 0] - share[:, 1]) / 2) * 100
+        total: Scores = WEIGHTS["room"] * room + WEIGHTS["balance"] * balance + self.static_scores
         for _, hard, _, count in self.spreads:
             if not hard:
                 total += WEIGHTS["spread"] * _normalised(-count.by_node().astype(float))
@@ -180,7 +180,8 @@ class Evaluation:
         for terms, sign in ((self.attractions, 1), (self.repulsions, -1)):
             for weight, _, count in terms:
                 attraction += sign * weight * count.by_node()
-        return total + WEIGHTS["pod affinity"] * _normalised(attraction)
+        total += WEIGHTS["pod affinity"] * _normalised(attraction)
+        return total
 
     def _node_affinity_scores(self) -> Scores:
         total = np.zeros(len(self.snapshot.nodes.names))
@@ -202,7 +203,8 @@ def _normalised(values: Scores) -> Scores:
     """Stretch values to 0..100; all 0 where they do not differ."""
     if not len(values) or (spread := values.max() - values.min()) == 0:
         return np.zeros(len(values))
-    return (values - values.min()) / spread * 100
+    stretched: Scores = (values - values.min()) / spread * 100
+    return stretched
 
 
 def _ports_clash(one: frozenset[tuple[str, str, int]], other: frozenset[tuple[str, str, int]]) -> bool:

@@ -1,4 +1,4 @@
-"""`wherry check`: does this machine have what containers need? One line a feature, and what to do about a missing one."""
+"""`wherry check`: whether this machine has what containers need, one line a feature, and what to do if not."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from shared.cli.cluster import Cluster, ClusterError, data_directory
@@ -40,20 +39,21 @@ def down(args: argparse.Namespace) -> int:
     with progress.step("processes stopped"):
         stop_processes(cluster)
     with progress.step("containers, mounts and cgroups removed"):
-        subtree = cgroups.Subtree(f"/{cluster.name}")
-        subtree.kill()
+        groups = cgroups.detect(f"/{cluster.name}")
+        groups.kill("")
         mounts.unmount_below(cluster.data)
         mounts.unmount_below(cluster.run)
-        subtree.remove()
+        # A group is busy until the last of the killed processes has been reaped.
+        wait_for(groups.remove_all, 10, lambda: f"cgroups of {cluster.name} are still in use; run `wherry down` again")
     with progress.step("network removed"):
         underlay(cluster).down()
     shutil.rmtree(cluster.run, ignore_errors=True)
     if args.wipe:
         with progress.step(f"state in {cluster.data} removed"):
             # A mount that could not be removed would be emptied along with the tree.
-            if still := mounts.mounts_below(cluster.data):
+            if mounts.unmount_below(cluster.data):
                 raise ClusterError(
-                    f"{still[0]} is still mounted, so {cluster.data} was not removed; unmount it and try again"
+                    f"{cluster.data} had something mounted, so {cluster.data} was not removed; unmount it and try again"
                 )
             shutil.rmtree(cluster.data)
     return 0
@@ -81,11 +81,3 @@ def settle(done: Callable[[], bool], limit_s: float) -> None:
     deadline = time.monotonic() + limit_s
     while not done() and time.monotonic() < deadline:
         time.sleep(0.05)
-
-
-def leftovers(cluster: Cluster) -> list[str]:
-    """What of a stopped cluster is still on the machine, as readable lines; empty after a clean `down`."""
-    found = [f"process {name} ({pid})" for name, pid in running(cluster.run).items()]
-    found += [f"mount {path}" for base in (cluster.data, cluster.run) for path in mounts.mounts_below(Path(base))]
-    found += [f"cgroup {path}" for path in cgroups.Subtree(f"/{cluster.name}").existing()]
-    return found + underlay(cluster).leftovers()

@@ -187,7 +187,7 @@ class Supervisor:
         """Act on what arrived; True after everything was stopped."""
         arrived = set(self.signals.recv(64))
         if {signal.SIGTERM, signal.SIGINT} & arrived:
-            self.stop(list(reversed(self.processes.values())))
+            self.stop(list(self.processes.values()))
             (self.run_directory / "processes" / "supervisor.json").unlink(missing_ok=True)
             return True
         if signal.SIGHUP in arrived:
@@ -195,15 +195,34 @@ class Supervisor:
         return False
 
     def stop(self, processes: list[Process]) -> None:
-        for process in processes:
-            if process.pid:
-                stop_process(process.pid, process.pidfd, STOP_GRACE_S)
-                self.selector.unregister(process.pidfd)
-                os.close(process.pidfd)
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(process.pid, 0)
-                process.pid, process.pidfd = 0, -1
+        """End processes: first all at once that nobody waits for, then those that the others need, last one first."""
+        leaves = [process for process in processes if not process.gate]
+        for process in leaves:
+            self.signal(process, signal.SIGTERM)
+        for process in [*leaves, *reversed([process for process in processes if process.gate])]:
+            self.signal(process, signal.SIGTERM)
+            self.await_end(process)
             (self.run_directory / "processes" / f"{process.name}.json").unlink(missing_ok=True)
+
+    def signal(self, process: Process, number: int) -> None:
+        if process.pid:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process.pidfd, number)
+
+    def await_end(self, process: Process) -> None:
+        """Wait until the process has exited; SIGKILL ends its grace."""
+        if not process.pid:
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.pidfd, selectors.EVENT_READ)
+            if not selector.select(STOP_GRACE_S):
+                self.signal(process, signal.SIGKILL)
+                selector.select()
+        self.selector.unregister(process.pidfd)
+        os.close(process.pidfd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, 0)
+        process.pid, process.pidfd = 0, -1
 
     def record(self, name: str, pid: int) -> None:
         """Remember a pid for `wherry status`, `wherry down` and the next supervisor."""
@@ -226,17 +245,6 @@ def enter_for_good(name: str) -> None:
     fd = os.open(netns.path_of(name), os.O_RDONLY | os.O_CLOEXEC)
     syscalls.setns(fd, syscalls.CLONE_NEWNET)
     os.close(fd)
-
-
-def stop_process(pid: int, pidfd: int, grace_s: float) -> None:
-    """SIGTERM, then SIGKILL after the grace; returns when the process has exited."""
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-        with selectors.DefaultSelector() as selector:
-            selector.register(pidfd, selectors.EVENT_READ)
-            if not selector.select(grace_s):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                selector.select()
 
 
 def wait_open(address: str, limit_s: float) -> bool:

@@ -130,7 +130,8 @@ def prepare_directories(cluster: Cluster) -> None:
     data = cluster.data
     try:
         data.mkdir(parents=True, exist_ok=True)
-        if not (data / "cluster.json").exists() and (stray := [p.name for p in data.iterdir() if p.name not in ("pki", "lost+found")]):
+        stray = [path.name for path in data.iterdir() if path.name not in ("pki", "lost+found")]
+        if stray and not (data / "cluster.json").exists():
             raise ClusterError(
                 f"{data} is not empty and holds no cluster ({stray[0]}); name an empty directory with --data"
             )
