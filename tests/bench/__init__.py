@@ -1,0 +1,1 @@
+"""Measurements of a whole cluster and of its parts; figures, not tests."""

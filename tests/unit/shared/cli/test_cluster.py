@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.cli.cluster import Cluster, ClusterError, existing
+from shared.cli.plan import bus_users, processes
+from shared.cli.up import prepare_directories, wanted
+
+
+def arguments(**given: Any) -> argparse.Namespace:
+    fields = {"name": None, "api_port": None, "underlay": None, "pod_cidr": None, "service_cidr": None, "nodes": None}
+    return argparse.Namespace(**fields | given)
+
+
+def test_a_saved_cluster_is_loaded_as_it_was(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, name="c", api_port=7443).with_nodes(2)
+    cluster.save()
+    assert Cluster.load(tmp_path) == cluster
+
+
+def test_no_cluster_is_no_error_but_a_damaged_one_is(tmp_path: Path) -> None:
+    assert Cluster.load(tmp_path) is None
+    (tmp_path / "cluster.json").write_text('{"nodes": 3}')
+    with pytest.raises(ClusterError, match=r"cluster\.json is damaged"):
+        Cluster.load(tmp_path)
+
+
+def test_commands_on_a_missing_cluster_say_how_to_start_one(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="start one with `wherry up`"):
+        existing(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "Has-Dash"}, "cluster name 'Has-Dash'"),
+        ({"underlay": "10.244.3.0/24"}, "underlay 10.244.3.0/24 overlaps pod_cidr"),
+        ({"pod_cidr": "10.9.0.0/20"}, "pod_cidr 10.9.0.0/20 is too small"),
+        ({"service_cidr": "10.96.0.7/16"}, "service_cidr '10.96.0.7/16' is no IPv4 network"),
+        ({"api_port": 0}, "port 0 is outside"),
+    ],
+)
+def test_values_that_cannot_work_are_named(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClusterError) as refused:
+        Cluster(tmp_path, **fields).checked()
+    assert message in str(refused.value)
+
+
+def test_a_cluster_keeps_what_it_was_made_with(tmp_path: Path) -> None:
+    made = wanted(Cluster(tmp_path), arguments(api_port=7443))
+    assert (made.nodes, made.api_port) == (("node-1", "node-2", "node-3"), 7443)
+    assert wanted(made, arguments()) == made
+    assert wanted(made, arguments(nodes=5)).nodes[-1] == "node-5"
+    with pytest.raises(ClusterError, match="api port 7443, which cannot become 8443"):
+        wanted(made, arguments(api_port=8443))
+
+
+def test_nodes_are_never_taken_away_by_a_smaller_number(tmp_path: Path) -> None:
+    assert len(Cluster(tmp_path).with_nodes(4).with_nodes(2).nodes) == 4
+
+
+def test_addresses_follow_from_the_networks(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, underlay="10.1.2.0/24", service_cidr="10.3.0.0/16")
+    assert (cluster.gateway, cluster.node_address("node-2")) == ("10.1.2.1", "10.1.2.12")
+    assert (cluster.kubernetes_address, cluster.dns_address) == ("10.3.0.1", "10.3.0.10")
+
+
+def test_every_process_has_a_bus_user_of_its_own_kind(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path).with_nodes(2)
+    users = set(bus_users(cluster))
+    plan = processes(cluster)
+    for spec in plan:
+        if credentials := spec.env.get("WHERRY_BUS_CREDENTIALS"):
+            assert Path(credentials).stem in users, spec.name
+    assert [spec.name for spec in plan][:2] == ["nats-server", "apiserver"]
+    assert {spec.netns for spec in plan} == {"", "wherry-node-1", "wherry-node-2"}
+
+
+def test_a_directory_with_other_content_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("")
+    with pytest.raises(ClusterError, match="is not empty and holds no cluster"):
+        prepare_directories(Cluster(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ClusterError, match="cannot be used"):
+        prepare_directories(Cluster(tmp_path / "file" / "data"))
