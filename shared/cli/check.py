@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from shared.kernel.check import Feature, features
-from shared.kernel.underlay import nf_tables_available
+from shared.kernel.nftables.probe import nf_tables_available
 
 
 def add_parser(commands: Any) -> None:

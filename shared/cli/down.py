@@ -15,7 +15,8 @@ from shared.cli.cluster import Cluster, ClusterError, data_directory
 from shared.cli.plan import underlay
 from shared.cli.progress import Progress, wait_for
 from shared.cli.supervise import running
-from shared.kernel import cgroups, mounts
+from shared.kernel import mounts
+from shared.kernel.cgroups import groups as cgroups
 
 STOP_LIMIT_S = 90.0
 

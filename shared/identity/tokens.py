@@ -96,6 +96,8 @@ def issue(
 ) -> str:
     """A user token that is good for `ttl` seconds."""
     claims: dict[str, Any] = {"sub": user, "groups": list(groups), "aud": [AUDIENCE]}
+    # the same user has the same uid whenever and by whomever a token is issued
+    claims["uid"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"wherry:user:{user}"))
     if extra:
         claims["extra"] = {name: list(values) for name, values in extra.items()}
     return _sign(key, claims, time.time(), ttl)
@@ -145,12 +147,11 @@ def verify(key: TokenKey, token: str, audiences: Sequence[str] = (AUDIENCE,)) ->
 
 
 def _user(claims: Mapping[str, Any]) -> User:
-    credential = {CREDENTIAL_ID: (f"JTI={claims['jti']}",)} if "jti" in claims else {}
     private = claims.get("kubernetes.io")
     if not isinstance(private, dict):
         extra = {name: tuple(values) for name, values in claims.get("extra", {}).items()}
-        return User(claims["sub"], tuple(claims.get("groups", ())), extra=credential | extra)
-    extra = dict(credential)
+        return User(claims["sub"], tuple(claims.get("groups", ())), claims.get("uid", ""), extra)
+    extra = {CREDENTIAL_ID: (f"JTI={claims['jti']}",)} if "jti" in claims else {}
     for claim, name_key, uid_key in (("node", NODE_NAME, NODE_UID), ("pod", POD_NAME, POD_UID)):
         reference = private.get(claim)
         if isinstance(reference, dict):

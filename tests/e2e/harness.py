@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shared.cli.supervise import running
-from shared.kernel.cgroups import Subtree
+from shared.kernel.cgroups.groups import detect
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".cache" / "tools"
@@ -140,10 +140,10 @@ class TestCluster:
 
     @contextmanager
     def node_down(self, node: str) -> Iterator[None]:
-        """All processes of a node, its containers included, are gone during the block, as with a machine that lost power."""
+        """All processes of a node, its containers included, are gone during the block, as after a power loss."""
         names = [f"{node}.{part}" for part in ("agent", "keeper", "logcollector")]
         with self.withheld(names):
-            Subtree(f"/wtest/{node}").kill()
+            detect(f"/wtest/{node}").kill("")
             yield
 
     @contextmanager

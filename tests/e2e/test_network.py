@@ -57,7 +57,7 @@ def test_a_pod_reaches_itself_through_its_service(kubectl: Kubectl) -> None:
     until(
         lambda: (
             kubectl.run(
-                "exec", "deployment/self", "--", "wget", "-q", "-T", "2", "-O-", "http://self/", check=False
+                "exec", "deployment/self", "--", "timeout", "2", "wget", "-q", "-O-", "http://self/", check=False
             ).stdout
             == "me\n"
         ),
@@ -108,7 +108,7 @@ def test_a_service_without_ready_pods_refuses_at_once(kubectl: Kubectl) -> None:
     kubectl("wait", "--for=condition=Ready", "pod/asker", "--timeout=60s")
 
     def refused() -> bool:
-        result = kubectl.run("exec", "asker", "--", "wget", "-q", "-T", "5", "-O-", "http://empty/", check=False)
+        result = kubectl.run("exec", "asker", "--", "timeout", "5", "wget", "-q", "-O-", "http://empty/", check=False)
         return "refused" in result.stderr
 
     until(refused, "the connection to be refused", 20)
@@ -134,7 +134,7 @@ def test_only_ready_pods_get_traffic(kubectl: Kubectl) -> None:
     kubectl("wait", "--for=condition=Ready", f"pod/{one}", "--timeout=30s")
     until(
         lambda: (
-            kubectl.run("exec", other, "--", "wget", "-q", "-T", "2", "-O-", "http://web/", check=False).stdout
+            kubectl.run("exec", other, "--", "timeout", "2", "wget", "-q", "-O-", "http://web/", check=False).stdout
             == f"{one}\n"
         ),
         "the ready pod to answer",

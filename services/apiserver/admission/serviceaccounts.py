@@ -1,0 +1,93 @@
+"""Every pod runs as a service account and finds the account's token in its containers (the ServiceAccount plugin)."""
+
+from services.apiserver.failures import forbidden
+from services.apiserver.protocol import Object
+from services.apiserver.store import Store
+from shared.errors import NotFound
+from shared.objects import meta, registry
+from shared.objects.registry import Resource
+
+DEFAULT = "default"
+MIRROR = "kubernetes.io/config.mirror"
+MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+VOLUME_PREFIX = "kube-api-access-"
+# an hour and a little, by which Kubernetes tells these tokens from those somebody asked for
+TOKEN_SECONDS = 3607
+ROOT_CA = "kube-root-ca.crt"
+
+
+async def assign(store: Store, resource: Resource, pod: Object) -> None:
+    """Set the account of a new pod, its pull secrets and its token volume; Forbidden if there is no such account."""
+    spec = pod.get("spec")
+    if not isinstance(spec, dict) or MIRROR in (pod["metadata"].get("annotations") or {}):
+        return
+    name = spec.get("serviceAccountName") or spec.get("serviceAccount") or DEFAULT
+    spec["serviceAccountName"] = spec["serviceAccount"] = name
+    namespace = pod["metadata"]["namespace"]
+    try:
+        account = (await store.get(serviceaccounts(), namespace, name)).object
+    except NotFound:
+        why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
+        raise forbidden(resource, pod["metadata"].get("name", ""), why) from None
+    if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
+        spec["imagePullSecrets"] = meta.copy(account["imagePullSecrets"])
+    automount = spec.get("automountServiceAccountToken")
+    if automount is None:
+        automount = account.get("automountServiceAccountToken", True)
+    if automount:
+        _mount_token(spec)
+
+
+def default_account(namespace: str) -> Object:
+    """The account that every namespace has."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": DEFAULT, "namespace": namespace},
+    }
+
+
+def serviceaccounts() -> Resource:
+    """The ServiceAccount resource."""
+    found = registry.by_plural("", "v1", "serviceaccounts")
+    assert found is not None
+    return found
+
+
+def _mount_token(spec: Object) -> None:
+    volumes = spec.get("volumes") or []
+    name = next((one["name"] for one in volumes if str(one.get("name")).startswith(VOLUME_PREFIX)), "")
+    is_new = not name
+    name = name or meta.generate_name(VOLUME_PREFIX)
+    mounted = False
+    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        mounts = container.get("volumeMounts") or []
+        if any(mount.get("mountPath") == MOUNT_PATH for mount in mounts):
+            continue
+        container["volumeMounts"] = [*mounts, {"name": name, "readOnly": True, "mountPath": MOUNT_PATH}]
+        mounted = True
+    if mounted and is_new:
+        spec["volumes"] = [*volumes, _token_volume(name)]
+
+
+def _token_volume(name: str) -> Object:
+    return {
+        "name": name,
+        "projected": {
+            "defaultMode": 0o644,
+            "sources": [
+                {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+                {"configMap": {"name": ROOT_CA, "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {
+                    "downwardAPI": {
+                        "items": [
+                            {
+                                "path": "namespace",
+                                "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"},
+                            }
+                        ]
+                    }
+                },
+            ],
+        },
+    }

@@ -1,0 +1,88 @@
+"""Wiring of the API server: which part gets which, in which order they start."""
+
+import contextlib
+
+from services.apiserver.admission import Admission
+from services.apiserver.allocations import Allocator
+from services.apiserver.auth.authentication import Authenticator
+from services.apiserver.auth.authorization import Authorizer
+from services.apiserver.auth.nodes import NodeAuthorizer
+from services.apiserver.bootstrap import bootstrap
+from services.apiserver.bus import BusHandler
+from services.apiserver.companions import Companions
+from services.apiserver.discovery import Discovery
+from services.apiserver.handlers import special_handlers
+from services.apiserver.health import Health
+from services.apiserver.http import HttpServer, server_context
+from services.apiserver.pipeline import Pipeline
+from services.apiserver.read import Reader
+from services.apiserver.schemas import Schemas
+from services.apiserver.settings import ApiSettings
+from services.apiserver.store import Store, Stream
+from services.apiserver.watch import Watcher
+from services.apiserver.write import Writer
+from shared.bus.connection import connect
+from shared.bus.jetstream import JetStream
+from shared.bus.serve import ApiServerPort
+from shared.identity import tokens
+from shared.identity.pki import Pki, pki_directory
+from shared.objects import registry
+from shared.service import Service
+from shared.state import streams
+from shared.state.cache import Cache
+from shared.state.feed import Feed
+from shared.state.log import StateLog
+
+
+async def main(service: Service) -> None:
+    """Run the API server until the process is told to stop."""
+    settings = ApiSettings.from_environment()
+    pki = Pki(pki_directory(settings.data))
+    async with connect(service.settings, "apiserver") as bus, contextlib.AsyncExitStack() as stack:
+        await streams.ensure_streams(bus)
+        log = StateLog(bus)
+        state, events = Stream(log, Cache()), Stream(log, Cache())
+        jetstream = JetStream(bus)
+
+        async def last_event() -> int:
+            # events need no barrier of their own: their stream's leader knows what it has acknowledged
+            return int((await jetstream.stream_info(streams.EVENTS))["state"]["last_seq"])
+
+        events.cache.barrier = last_event
+        state_feed = Feed(bus, streams.STATE, state.cache)
+        events_feed = Feed(bus, streams.EVENTS, events.cache)
+        service.start(state_feed.run(), name="feed of STATE")
+        service.start(events_feed.run(), name="feed of EVENTS")
+        await state_feed.wait_loaded()
+        await events_feed.wait_loaded()
+
+        store = Store(state, events)
+        key = tokens.load_key(pki.service_account_key)
+        nodes = NodeAuthorizer(state.cache)
+        authorizer = Authorizer(nodes)
+        authenticator = Authenticator(store, key)
+        admission = Admission(store, settings.not_ready_toleration)
+        allocator = Allocator(store, settings.service_network, settings.node_ports)
+        writer = Writer(store, admission, allocator, Companions(store, pki.ca_certificate.read_text()))
+        await bootstrap(store, writer, settings.service_network, settings.advertise)
+
+        reader = Reader(store)
+        host, port = settings.advertise
+        pipeline = Pipeline(
+            authorizer=authorizer,
+            reader=reader,
+            watcher=Watcher(reader),
+            writer=writer,
+            discovery=Discovery(registry.all_resources(), f"{host}:{port}"),
+            schemas=Schemas(),
+            health=Health({"bus": lambda: bus.connected, "state": lambda: state_feed.current}),
+            special=special_handlers(bus, store, writer, authorizer, authenticator, key, nodes),
+        )
+        server = HttpServer(pipeline, authenticator)
+        stack.push_async_callback(server.close)
+        service.on_drain(server.close)
+        context = server_context(pki.apiserver_certificate, pki.apiserver_key, pki.ca_certificate)
+        bound = await server.start(settings.addresses, context)
+        service.log.info("serving on %s", ", ".join(f"{host}:{port}" for host, port in bound))
+        service.ready = True
+        await ApiServerPort(bus, BusHandler(pipeline)).run()

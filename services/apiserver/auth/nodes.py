@@ -1,0 +1,175 @@
+"""What a node may see and change: itself, the pods bound to it, and what those pods refer to (the Node authorizer and
+the NodeRestriction plugin of Kubernetes). A stolen node credential must not open the secrets of other nodes."""
+
+from collections.abc import Callable, Iterator
+
+from services.apiserver.protocol import Object
+from services.apiserver.routes import Attributes
+from shared.events.subjects import Ref
+from shared.state.cache import Cache, Change
+
+READ = ("get", "list", "watch")
+CHANGE = ("update", "patch")
+# everything the node's network and lifecycle code follows
+READABLE = frozenset(
+    {
+        ("", "services"),
+        ("", "endpoints"),
+        ("", "nodes"),
+        ("", "namespaces"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("networking.k8s.io", "networkpolicies"),
+        ("node.k8s.io", "runtimeclasses"),
+        ("storage.k8s.io", "storageclasses"),
+        ("storage.k8s.io", "csidrivers"),
+    }
+)
+LEASE_NAMESPACE = "kube-node-lease"
+
+Answer = tuple[bool, str]
+Place = tuple[str, str]
+
+
+class NodeAuthorizer:
+    """Keeps, from the cache's changes, which pods are on which node."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._pods: dict[str, dict[Place, Object]] = {}
+        cache.on_change(self._on_change)
+
+    def decide(self, node: str, asked: Attributes) -> Answer:
+        """(allowed, why not) for a node."""
+        key = (asked.group, asked.resource)
+        if key in READABLE and asked.verb in READ and not asked.subresource:
+            return True, ""
+        rule: Callable[[str, Attributes], Answer] | None = _RULES.get(key)
+        if rule is not None:
+            return rule(node, asked)
+        match key:
+            case ("", "pods"):
+                return self._on_pod(node, asked)
+            case ("", "configmaps" | "secrets" | "serviceaccounts" | "persistentvolumeclaims"):
+                return self._on_reference(node, asked)
+        return False, ""
+
+    def pod_uses_account(self, node: str, namespace: str, pod: str, uid: str, account: str) -> bool:
+        """Whether that pod is on the node and runs as the account, so that the node may have a token for it."""
+        found = self._pods.get(node, {}).get((namespace, pod))
+        if found is None or found["metadata"].get("uid") != uid:
+            return False
+        return bool(found["spec"].get("serviceAccountName", "default") == account)
+
+    def _on_pod(self, node: str, asked: Attributes) -> Answer:
+        if asked.subresource not in ("", "status"):
+            return False, ""
+        if asked.verb in ("list", "watch") and not asked.subresource:
+            if asked.fields.get("spec.nodeName") == node:
+                return True, ""
+            return False, f"can only list and watch pods with field selector spec.nodeName={node}"
+        allowed = ("get",) if not asked.subresource else ("get", *CHANGE)
+        if asked.verb == "delete" and not asked.subresource:
+            allowed = ("delete",)
+        if asked.verb not in allowed:
+            return False, ""
+        if (asked.namespace, asked.name) in self._pods.get(node, {}):
+            return True, ""
+        return False, f"no relationship found between node '{node}' and this object"
+
+    def _on_reference(self, node: str, asked: Attributes) -> Answer:
+        if asked.resource == "serviceaccounts" and (asked.subresource, asked.verb) == ("token", "create"):
+            pass
+        elif asked.subresource or asked.verb not in READ:
+            return False, ""
+        name = asked.name or asked.fields.get("metadata.name", "")
+        if not name:
+            return False, f"can only read individual resources of this type, not all {asked.resource}"
+        for (namespace, _), pod in self._pods.get(node, {}).items():
+            if namespace == asked.namespace and (asked.resource, name) in references(pod):
+                return True, ""
+        return False, f"no relationship found between node '{node}' and this object"
+
+    def _on_change(self, change: Change) -> None:
+        if change.record.ref[:2] != ("", "pods"):
+            return
+        ref = change.record.ref
+        before = _node_of(change.previous.object) if change.previous is not None else ""
+        after = _node_of(change.record.object) if change.type != "DELETED" else ""
+        if before and before != after:
+            self._forget(before, ref)
+        if after:
+            self._pods.setdefault(after, {})[ref.namespace, ref.name] = change.record.object
+
+    def _forget(self, node: str, ref: Ref) -> None:
+        pods = self._pods.get(node, {})
+        pods.pop((ref.namespace, ref.name), None)
+        if not pods:
+            self._pods.pop(node, None)
+
+
+def references(pod: Object) -> set[tuple[str, str]]:
+    """(plural, name) of what a pod reads from its namespace."""
+    return set(_references(pod.get("spec", {})))
+
+
+def _references(spec: Object) -> Iterator[tuple[str, str]]:
+    yield "serviceaccounts", spec.get("serviceAccountName") or "default"
+    for secret in spec.get("imagePullSecrets") or ():
+        yield "secrets", secret.get("name", "")
+    for volume in spec.get("volumes") or ():
+        yield from _volume_references(volume)
+    for kind in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(kind) or ():
+            for source in container.get("envFrom") or ():
+                yield "configmaps", source.get("configMapRef", {}).get("name", "")
+                yield "secrets", source.get("secretRef", {}).get("name", "")
+            for variable in container.get("env") or ():
+                value = variable.get("valueFrom") or {}
+                yield "configmaps", value.get("configMapKeyRef", {}).get("name", "")
+                yield "secrets", value.get("secretKeyRef", {}).get("name", "")
+
+
+def _volume_references(volume: Object) -> Iterator[tuple[str, str]]:
+    yield "secrets", volume.get("secret", {}).get("secretName", "")
+    yield "configmaps", volume.get("configMap", {}).get("name", "")
+    yield "persistentvolumeclaims", volume.get("persistentVolumeClaim", {}).get("claimName", "")
+    for source in volume.get("projected", {}).get("sources") or ():
+        yield "secrets", source.get("secret", {}).get("name", "")
+        yield "configmaps", source.get("configMap", {}).get("name", "")
+
+
+def _node_of(pod: Object) -> str:
+    return str(pod.get("spec", {}).get("nodeName") or "")
+
+
+def _on_node(node: str, asked: Attributes) -> Answer:
+    if asked.subresource not in ("", "status") or asked.verb not in ("create", *CHANGE, "get"):
+        return False, ""
+    if asked.name == node or (asked.verb == "create" and not asked.name):
+        return True, ""
+    return False, f"node '{node}' cannot modify node '{asked.name}'"
+
+
+def _on_lease(node: str, asked: Attributes) -> Answer:
+    if asked.namespace != LEASE_NAMESPACE or asked.verb not in ("create", "get", *CHANGE, "delete"):
+        return False, ""
+    if asked.name == node or (asked.verb == "create" and not asked.name):
+        return True, ""
+    return False, "can only access node lease with the same name as the requesting node"
+
+
+def _on_event(node: str, asked: Attributes) -> Answer:
+    return asked.verb in ("create", *CHANGE), ""
+
+
+def _on_review(node: str, asked: Attributes) -> Answer:
+    return asked.verb == "create", ""
+
+
+_RULES: dict[tuple[str, str], Callable[[str, Attributes], Answer]] = {
+    ("", "nodes"): _on_node,
+    ("coordination.k8s.io", "leases"): _on_lease,
+    ("", "events"): _on_event,
+    ("events.k8s.io", "events"): _on_event,
+    ("authentication.k8s.io", "tokenreviews"): _on_review,
+    ("authorization.k8s.io", "subjectaccessreviews"): _on_review,
+}

@@ -1,0 +1,105 @@
+"""What a new cluster begins with: the system namespaces and the Services by which pods reach the API and DNS.
+
+Every replica runs this at its start; what exists is left alone, so that an administrator's changes stay.
+"""
+
+import ipaddress
+import logging
+
+from services.apiserver.protocol import Object, Query, Request
+from services.apiserver.store import Store
+from services.apiserver.write import Writer
+from shared.errors import AlreadyExists
+from shared.identity.users import AUTHENTICATED, MASTERS, User
+from shared.objects import registry
+from shared.objects.registry import Resource
+
+log = logging.getLogger(__name__)
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+SELF = User("system:apiserver", (MASTERS, AUTHENTICATED))
+DNS_OFFSET = 10
+
+
+async def bootstrap(store: Store, writer: Writer, network: ipaddress.IPv4Network, endpoint: tuple[str, int]) -> None:
+    """Create what is missing; `endpoint` is where pods reach an API server from inside."""
+    for name in NAMESPACES:
+        await _ensure(store, writer, "", "v1", "namespaces", {"metadata": {"name": name}})
+    host, port = endpoint
+    await _ensure(store, writer, "", "v1", "services", _kubernetes_service(str(network[1]), port))
+    await _ensure(store, writer, "", "v1", "services", _dns_service(str(network[DNS_OFFSET])))
+    await _ensure(store, writer, "", "v1", "endpoints", _kubernetes_endpoints(host, port))
+    await _ensure(store, writer, "discovery.k8s.io", "v1", "endpointslices", _kubernetes_slice(host, port))
+
+
+async def _ensure(store: Store, writer: Writer, group: str, version: str, plural: str, obj: Object) -> None:
+    resource = registry.by_plural(group, version, plural)
+    assert resource is not None
+    namespace = obj["metadata"].get("namespace", "")
+    if store.peek(resource, namespace, obj["metadata"]["name"]) is not None:
+        return
+    try:
+        await writer.store_new(_request(), resource, namespace, _typed(resource, obj))
+    except AlreadyExists:
+        log.debug("another server created %s %s", plural, obj["metadata"]["name"])
+
+
+def _typed(resource: Resource, obj: Object) -> Object:
+    return {"apiVersion": resource.api_version, "kind": resource.kind} | obj
+
+
+def _request() -> Request:
+    return Request(SELF, "POST", "", Query({}), {"user-agent": "wherry-apiserver"}, b"")
+
+
+def _kubernetes_service(address: str, port: int) -> Object:
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    return {
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+        },
+    }
+
+
+def _dns_service(address: str) -> Object:
+    labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+    return {
+        "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": labels},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53},
+            ],
+        },
+    }
+
+
+def _kubernetes_endpoints(host: str, port: int) -> Object:
+    return {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    }
+
+
+def _kubernetes_slice(host: str, port: int) -> Object:
+    return {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [host], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }

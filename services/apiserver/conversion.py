@@ -1,0 +1,63 @@
+"""Objects that are served under two API versions and stored under one: Events, of core/v1 and of events.k8s.io/v1."""
+
+from functools import lru_cache
+
+from services.apiserver.protocol import Object
+from shared.objects import registry
+from shared.objects.registry import Resource
+from shared.state.cache import Record
+
+EVENTS_GROUP = "events.k8s.io"
+# (core/v1 field, events.k8s.io/v1 field)
+EVENT_FIELDS = (
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+)
+
+
+def is_event(resource: Resource) -> bool:
+    """Whether objects of the resource live in the EVENTS stream."""
+    return resource.plural == "events" and resource.group in ("", EVENTS_GROUP)
+
+
+@lru_cache(maxsize=1)
+def _core_events() -> Resource:
+    found = registry.by_plural("", "v1", "events")
+    assert found is not None
+    return found
+
+
+def storage_of(resource: Resource) -> Resource:
+    """The resource an object is stored as."""
+    return _core_events() if is_event(resource) and resource.group else resource
+
+
+def to_storage(resource: Resource, obj: Object) -> Object:
+    """The stored form of an object of a resource."""
+    if not is_event(resource) or not resource.group:
+        return obj
+    renamed = {new: old for old, new in EVENT_FIELDS}
+    stored = {renamed.get(key, key): value for key, value in obj.items()}
+    return stored | {"apiVersion": "v1", "kind": "Event"}
+
+
+def from_storage(resource: Resource, obj: Object) -> Object:
+    """The served form of a stored object."""
+    if not is_event(resource) or not resource.group:
+        return obj
+    renamed = dict(EVENT_FIELDS)
+    served = {renamed.get(key, key): value for key, value in obj.items()}
+    for name in ("reportingController", "reportingInstance"):
+        if not served.get(name):
+            served.pop(name, None)
+    return served | {"apiVersion": resource.api_version, "kind": "Event"}
+
+
+def view(resource: Resource, record: Record) -> Object:
+    """The object of a record as the resource serves it."""
+    return from_storage(resource, record.object)

@@ -1,0 +1,59 @@
+"""Continue tokens: the revision a list is pinned to and the key it stopped at. Self-contained, so that any replica can
+serve the next page; opaque to clients, so base64."""
+
+import base64
+import json
+from dataclasses import dataclass
+
+from services.apiserver.failures import bad_request
+from shared.errors import Expired
+
+EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where the next page begins: behind the key (namespace, name)."""
+
+    revision: int
+    after: tuple[str, str]
+
+
+class ExpiredPage(Expired):
+    """An expired token; the Status carries a fresh one that goes on with the present state."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(EXPIRED)
+        self.token = encode(page)
+
+    def status(self) -> dict[str, object]:
+        return super().status() | {"metadata": {"continue": self.token}}
+
+
+def encode(page: Page) -> str:
+    """The token of a page."""
+    text = json.dumps({"v": 1, "rv": page.revision, "after": page.after}, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode(token: str) -> Page:
+    """The page of a token; BadRequest if it is none."""
+    try:
+        document = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        namespace, name = document["after"]
+        revision = document["rv"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise bad_request(f"continue key is not valid: {exc}") from exc
+    if not isinstance(revision, int) or not isinstance(namespace, str) or not isinstance(name, str):
+        raise bad_request("continue key is not valid: it names no revision or no key")
+    return Page(revision, (namespace, name))
+
+
+def expired(page: Page) -> ExpiredPage:
+    """The failure that hands out a token for the rest."""
+    return ExpiredPage(page)

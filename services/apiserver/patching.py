@@ -1,0 +1,72 @@
+"""PATCH bodies -> a new object, by media type; what a bad patch is answered with."""
+
+import re
+
+from services.apiserver.decoding import validation_level
+from services.apiserver.failures import bad_request, invalid, unsupported_patch
+from services.apiserver.negotiation import content_type
+from services.apiserver.protocol import Object, Request
+from shared.errors import ApiError, BadRequest, Invalid
+from shared.objects import decoding, json, patches
+from shared.objects.registry import Resource
+from shared.objects.validation import Cause
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+UNPARSED = "the object provided is unrecognized: couldn't get version/kind; json parse error: "
+
+
+def media_of(request: Request) -> str:
+    """The patch type; UnsupportedMediaType if there is none that is known."""
+    header = request.headers.get("content-type", "")
+    media = content_type(header) if header else ""
+    if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH):
+        raise unsupported_patch()
+    return media
+
+
+def read_patch(request: Request, media: str) -> object:
+    """The decoded patch document."""
+    try:
+        document = json.parse(request.body)
+    except BadRequest as exc:
+        raise bad_request(f"error decoding patch: {exc.message.removeprefix(UNPARSED)}") from exc
+    wanted, shape = (list, "[]handlers.jsonPatchOp") if media == JSON_PATCH else (dict, "map[string]interface {}")
+    if not isinstance(document, wanted):
+        given = json.json_type(document)
+        raise bad_request(f"error decoding patch: json: cannot unmarshal {given} into Go value of type {shape}")
+    return document
+
+
+def apply(request: Request, resource: Resource, media: str, patch: object, old: Object) -> Object:
+    """The patched object, pruned; Invalid names the field `patch` if the result is none of the kind."""
+    if media == JSON_PATCH:
+        try:
+            new = patches.json_patch(old, patch)
+        except ApiError as exc:
+            raise Invalid("the server rejected our request due to an error in our request") from exc
+    elif media == MERGE_PATCH:
+        new = patches.merge_patch(old, patch)
+    else:
+        new = patches.strategic_merge(resource.schema, old, patch)
+    if not isinstance(new, dict):
+        raise bad_request("the patch does not leave an object")
+    if (new.get("apiVersion"), new.get("kind")) != (resource.api_version, resource.kind):
+        raise _rejected(f"the patch changes apiVersion or kind to {new.get('apiVersion')}/{new.get('kind')}")
+    try:
+        unknown = decoding.conform(resource.schema, new)
+    except BadRequest as exc:
+        raise _rejected(exc.message) from exc
+    level = validation_level(request)
+    if unknown and level == "Strict":
+        raise _rejected(f"strict decoding error: {', '.join(unknown)}")
+    if level != "Ignore":
+        request.warnings.extend(one for one in unknown if one not in request.warnings)
+    return new
+
+
+def _rejected(why: str) -> Invalid:
+    why = re.sub(r'^\w+ in version "\w+" cannot be handled as a \w+: ', "", why)
+    return invalid("", "", "", [Cause("FieldValueInvalid", f"Invalid value: {why}", "patch")])

@@ -1,0 +1,123 @@
+"""The way of every request: what is asked, may the caller ask it, who serves it. HTTP and the bus both end up here."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.apiserver import discovery, negotiation, routes
+from services.apiserver.auth.authorization import Authorizer
+from services.apiserver.discovery import Discovery
+from services.apiserver.failures import method_not_allowed, unknown_path
+from services.apiserver.health import Health
+from services.apiserver.instruments import exposition
+from services.apiserver.protocol import Document, Outcome, Raw, Request
+from services.apiserver.read import Reader
+from services.apiserver.routes import Attributes, Target
+from services.apiserver.schemas import Schemas
+from services.apiserver.watch import Watcher
+from services.apiserver.write import Writer
+from shared.errors import ApiError, BusError, ServiceUnavailable, StateError
+from shared.identity.users import AUTHENTICATED
+
+Serve = Callable[[Request, Target], Awaitable[Outcome]]
+# subresources that are the object itself under other rules
+SAME_OBJECT = ("status", "finalize", "ephemeralcontainers", "resize", "approval")
+STREAMS = ("exec", "attach", "portforward", "log", "proxy")
+DEPRECATED = {
+    ("", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    ("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Routes requests. `special` has the handlers of subresources and of resources that store nothing, by
+    (group, resource/subresource, verb)."""
+
+    authorizer: Authorizer
+    reader: Reader
+    watcher: Watcher
+    writer: Writer
+    discovery: Discovery
+    schemas: Schemas
+    health: Health
+    special: dict[tuple[str, str, str], Serve]
+
+    async def handle(self, request: Request) -> Outcome:
+        """Serve a request; every failure leaves as an ApiError."""
+        try:
+            return await self._handle(request)
+        except (BusError, StateError) as exc:
+            raise ServiceUnavailable(
+                f"the state log cannot be reached: {exc}", details={"retryAfterSeconds": 1}
+            ) from exc
+
+    async def _handle(self, request: Request) -> Outcome:
+        target = self._target(request)
+        if target is None:
+            return self._document(request)
+        verb = routes.verb_of(target, request.method, watch=request.query.flag("watch"))
+        asked = routes.attributes(target, verb, request.query.get("fieldSelector"))
+        self.authorizer.require(request.user, asked)
+        if verb != "watch" and target.subresource_name not in STREAMS:
+            # an answer that nobody could read must not be preceded by a change
+            negotiation.accept(request.headers.get("accept", ""))
+        deprecation = DEPRECATED.get((target.resource.group, target.resource.plural))
+        if deprecation:
+            request.warnings.append(deprecation)
+        return await self._serve(target, verb)(request, target)
+
+    def _target(self, request: Request) -> Target | None:
+        try:
+            return routes.resolve(request.path)
+        except ApiError:
+            # whoever is unknown is not told either what exists
+            if AUTHENTICATED not in request.user.groups:
+                self.authorizer.require(request.user, Attributes(verb=request.method.lower(), path=request.path))
+            raise
+
+    def _serve(self, target: Target, verb: str) -> Serve:
+        resource, subresource = target.resource, target.subresource_name
+        name = f"{resource.plural}/{subresource}" if subresource else resource.plural
+        special = self.special.get((resource.group, name, verb)) or self.special.get(("*", f"*/{subresource}", verb))
+        if special is not None:
+            return special
+        if subresource and subresource not in SAME_OBJECT:
+            raise unknown_path()
+        generic: dict[str, Serve] = {
+            "get": self.reader.get,
+            "list": self.reader.list_objects,
+            "watch": self.watcher.open,
+            "create": self.writer.create,
+            "update": self.writer.update,
+            "patch": self.writer.patch,
+            "delete": self.writer.delete,
+            "deletecollection": self.writer.delete_collection,
+        }
+        return generic[verb]
+
+    def _document(self, request: Request) -> Outcome:
+        verb = {"GET": "get", "POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete"}
+        asked = Attributes(verb=verb.get(request.method, request.method.lower()), path=request.path)
+        self.authorizer.require(request.user, asked)
+        outcome = self._find_document(request)
+        if request.method != "GET":
+            raise method_not_allowed()
+        return outcome
+
+    def _find_document(self, request: Request) -> Outcome:
+        path = request.path
+        if path == "/version":
+            return discovery.version(request)
+        if path == "/metrics":
+            return exposition()
+        if path == "/":
+            return Document(
+                {"paths": ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]}
+            )
+        for serve in (self.health.serve, self.discovery.serve, self.schemas.serve):
+            outcome = serve(request)
+            if outcome is not None:
+                return outcome
+        if path.startswith(("/api/", "/apis/")):
+            raise unknown_path()
+        return Raw(b"404 page not found\n", "text/plain; charset=utf-8", 404)

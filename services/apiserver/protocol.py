@@ -1,0 +1,150 @@
+"""What a request and its outcome are, apart from the wire they travel on.
+
+HTTP and the bus both turn what they receive into a `Request` and what comes back into their own form, so that every
+rule of the API is written once. Handlers return one of the outcome classes or raise an `ApiError`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from shared.identity.users import User
+from shared.objects.registry import Resource
+from shared.state.cache import Record
+
+Object = dict[str, Any]
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+MEDIA_TYPES = (JSON, YAML, PROTOBUF)
+
+
+class Query:
+    """Query parameters: names to lists of values, the first one counting."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Sequence[str]]) -> None:
+        self._values = values
+
+    def get(self, name: str, default: str = "") -> str:
+        values = self._values.get(name)
+        return values[0] if values else default
+
+    def all(self, name: str) -> list[str]:
+        return list(self._values.get(name, ()))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def flag(self, name: str) -> bool:
+        """True for 1, t, true and for a parameter without value, as strconv.ParseBool and Kubernetes read them."""
+        if name not in self._values:
+            return False
+        return self.get(name).lower() not in ("0", "f", "false")
+
+
+@dataclass(slots=True)
+class Request:
+    """One call: who, what, with which body. Header names are lower case. Warnings collect on the way."""
+
+    user: User
+    method: str
+    path: str
+    query: Query
+    headers: Mapping[str, str]
+    body: bytes
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def agent(self) -> str:
+        return self.headers.get("user-agent", "")
+
+    @property
+    def manager(self) -> str:
+        """The field manager: the query parameter, or the name part of the user agent."""
+        return self.query.get("fieldManager") or self.agent.partition("/")[0] or "unknown"
+
+    @property
+    def dry_run(self) -> bool:
+        return "All" in self.query.all("dryRun")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object of a resource; `encoded` is its JSON if it is already at hand."""
+
+    resource: Resource
+    object: Object
+    status: int = 200
+    encoded: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Objects of a resource as of one revision, with the token that continues the list."""
+
+    resource: Resource
+    records: Sequence[Record]
+    revision: int
+    token: str = ""
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An object that belongs to no resource: a Status, a Scale, a review."""
+
+    object: Object
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes that are answered as they are."""
+
+    body: bytes
+    content_type: str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A watch event: `json` is the object's JSON when it is served as stored."""
+
+    type: str
+    object: Object
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """An open watch of a resource: batches of events until the iterator ends; `close` must be called in any case."""
+
+    resource: Resource
+    batches: AsyncIterator[list[Event]]
+    close: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Bytes that arrive over time (container logs)."""
+
+    chunks: AsyncIterator[bytes]
+    content_type: str = "text/plain"
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A WebSocket: the protocols offered for choice, and what serves the connection once it is open."""
+
+    protocols: tuple[str, ...]
+    serve: Callable[[web.WebSocketResponse], Awaitable[None]]
+
+
+Outcome = Item | Listing | Document | Raw | Watching | Stream | Upgrade

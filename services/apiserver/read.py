@@ -1,0 +1,140 @@
+"""Get and list: from the cache, consistent unless the client says that older is good enough, pages pinned to one
+revision. An older state is rebuilt by undoing the changes since, as far back as the cache remembers them."""
+
+from dataclasses import dataclass
+
+from services.apiserver import conversion, pages
+from services.apiserver.failures import bad_request, future_revision, too_old
+from services.apiserver.protocol import Item, Listing, Outcome, Request
+from services.apiserver.routes import Target
+from services.apiserver.selection import Selection
+from services.apiserver.store import Store
+from shared.errors import RevisionTooOld
+from shared.events.subjects import Ref
+from shared.objects.registry import Resource
+from shared.state.cache import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The read side of the API for every resource."""
+
+    store: Store
+
+    async def get(self, request: Request, target: Target) -> Outcome:
+        resource = target.resource
+        if request.query.get("resourceVersion") == "0":
+            record = await self.store.get(resource, target.namespace, target.name)
+        else:
+            record = await self.store.latest(resource, target.namespace, target.name)
+        if conversion.storage_of(resource) is resource:
+            return Item(resource, record.object, encoded=record.json)
+        return Item(resource, conversion.view(resource, record))
+
+    async def list_objects(self, request: Request, target: Target) -> Outcome:
+        resource, query = target.resource, request.query
+        selection = Selection.of(request, resource, target)
+        limit = parse_count(request, "limit")
+        version, match = query.get("resourceVersion"), query.get("resourceVersionMatch")
+        check_match(version, match, query.get("continue"))
+        after: tuple[str, str] | None = None
+        if query.get("continue"):
+            page = pages.decode(query.get("continue"))
+            after = page.after
+            records, revision = await self._at(resource, target.namespace, page.revision, page.after)
+        elif match == "Exact":
+            records, revision = await self._at(resource, target.namespace, parse_revision(version), None)
+        else:
+            records, revision = await self._current(resource, target.namespace, version)
+        if after is not None:
+            records = [one for one in records if (one.ref.namespace, one.ref.name) > after]
+        if not selection.is_open:
+            records = [one for one in records if selection.matches(resource, one)]
+        if not limit or len(records) <= limit:
+            return Listing(resource, records, revision)
+        shown = records[:limit]
+        last = shown[-1].ref
+        token = pages.encode(pages.Page(revision, (last.namespace, last.name)))
+        # with selectors Kubernetes does not know how many remain
+        remaining = len(records) - limit if selection.labels is None and selection.fields is None else None
+        return Listing(resource, shown, revision, token, remaining)
+
+    async def _current(self, resource: Resource, namespace: str, version: str) -> tuple[list[Record], int]:
+        cache = self.store.stream(resource).cache
+        if version in ("", None):
+            await cache.consistent()
+        elif version != "0":
+            await self.wait_for(resource, parse_revision(version))
+        return self.store.list_objects(resource, namespace), cache.revision
+
+    async def wait_for(self, resource: Resource, revision: int) -> None:
+        """Wait until the cache is at least at a revision; Timeout (ResourceVersionTooLarge) if none is that new."""
+        cache = self.store.stream(resource).cache
+        if cache.revision < revision:
+            await cache.consistent()
+        if cache.revision < revision:
+            raise future_revision(revision, cache.revision)
+
+    async def _at(
+        self, resource: Resource, namespace: str, revision: int, after: tuple[str, str] | None
+    ) -> tuple[list[Record], int]:
+        """The objects as they were at a revision; Expired with a token for the rest if that is too long ago."""
+        await self.wait_for(resource, revision)
+        stored = conversion.storage_of(resource)
+        cache = self.store.stream(resource).cache
+        try:
+            subscription = cache.subscribe(stored.group, stored.plural, namespace, since=revision)
+        except RevisionTooOld as exc:
+            raise self._expired(revision, exc.floor, after, cache.revision) from exc
+        changes = subscription.take()
+        subscription.close()
+        records = self.store.list_objects(resource, namespace)
+        if not changes:
+            return records, revision
+        state: dict[Ref, Record | None] = {one.ref: one for one in records}
+        for change in reversed(changes):
+            state[change.record.ref] = None if change.type == "ADDED" else change.previous
+        kept = [one for one in state.values() if one is not None]
+        kept.sort(key=lambda one: (one.ref.namespace, one.ref.name))
+        return kept, revision
+
+    def _expired(self, revision: int, floor: int, after: tuple[str, str] | None, current: int) -> Exception:
+        if after is None:
+            return too_old(revision, floor)
+        return pages.expired(pages.Page(current, after))
+
+
+def parse_revision(text: str) -> int:
+    """A resourceVersion parameter; BadRequest if it is no number."""
+    if not text.isascii() or not text.isdigit():
+        raise bad_request(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    return int(text)
+
+
+def check_match(version: str, match: str, token: str) -> None:
+    """The combinations of resourceVersion, resourceVersionMatch and continue that Kubernetes refuses."""
+    if not match:
+        return
+    if token:
+        raise bad_request("resourceVersionMatch is forbidden for continue")
+    if match not in ("Exact", "NotOlderThan"):
+        raise bad_request(
+            f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
+        )
+    if not version:
+        raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match == "Exact" and version == "0":
+        raise bad_request('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
+
+
+def parse_count(request: Request, name: str) -> int:
+    """A number among the query parameters, 0 if absent; BadRequest if it is none."""
+    text = request.query.get(name)
+    if not text:
+        return 0
+    try:
+        return max(int(text), 0)
+    except ValueError:
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax ({name})') from None

@@ -1,0 +1,158 @@
+"""Outcomes -> bytes in the form a client asked for: JSON, YAML or protobuf; objects, tables or metadata only.
+
+Stored objects begin with `apiVersion` and `kind` (see `canonical`), so that an element of a list is a slice of bytes
+that already exist: Kubernetes leaves both out of the items of a typed list.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import yaml
+
+from services.apiserver import conversion
+from services.apiserver.negotiation import Accepted
+from services.apiserver.protocol import JSON, PROTOBUF, Document, Event, Item, Listing, Object, Query, Raw
+from shared.objects import json, protobuf, tables
+from shared.objects.registry import Resource
+from shared.state.cache import Record
+
+_encode_text = msgspec.json.Encoder().encode
+
+
+def canonical(obj: Object) -> Object:
+    """The object with apiVersion, kind and metadata first."""
+    head = {key: obj[key] for key in ("apiVersion", "kind", "metadata") if key in obj}
+    return head | obj
+
+
+def encode(obj: Object, media: str) -> bytes:
+    """An object in a media type."""
+    if media == JSON:
+        return json.encode(obj)
+    if media == PROTOBUF:
+        return protobuf.encode(obj)
+    return yaml.dump(obj, Dumper=_YamlDumper, allow_unicode=True, default_flow_style=False, width=1 << 30).encode()
+
+
+class _YamlDumper(yaml.CSafeDumper):
+    """Text of several lines as a block, as people and the YAML of Kubernetes write it."""
+
+
+def _represent_text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_YamlDumper.add_representer(str, _represent_text)
+
+
+def document(outcome: Document, accepted: Accepted) -> Raw:
+    return Raw(encode(outcome.object, accepted.media), accepted.media, outcome.status)
+
+
+def item(outcome: Item, accepted: Accepted, query: Query) -> Raw:
+    """One object, or the table or metadata of it."""
+    if not accepted.transformation:
+        plain = accepted.media == JSON and outcome.encoded is not None
+        body = outcome.encoded if plain else encode(outcome.object, accepted.media)
+        assert body is not None
+        return Raw(body, accepted.media, outcome.status)
+    if accepted.transformation == "Table":
+        shown = table(outcome.resource, [outcome.object], accepted, query)
+        shown["metadata"] = {"resourceVersion": outcome.object["metadata"].get("resourceVersion", "")}
+    else:
+        shown = partial(outcome.object, accepted)
+    return Raw(encode(shown, accepted.media), accepted.media, outcome.status)
+
+
+def listing(outcome: Listing, accepted: Accepted, query: Query) -> Raw:
+    """A list, or the table or metadata of it."""
+    meta: dict[str, Any] = {"resourceVersion": str(outcome.revision)}
+    if outcome.token:
+        meta["continue"] = outcome.token
+    if outcome.remaining is not None:
+        meta["remainingItemCount"] = outcome.remaining
+    resource = outcome.resource
+    if accepted.transformation == "Table":
+        shown = table(resource, (conversion.view(resource, one) for one in outcome.records), accepted, query)
+        shown["metadata"] = meta
+        return Raw(encode(shown, accepted.media), accepted.media)
+    if accepted.transformation:
+        items = [partial(one.object, accepted) for one in outcome.records]
+        kind = "PartialObjectMetadataList"
+        shown = {"kind": kind, "apiVersion": accepted.api_version, "metadata": meta, "items": items}
+        return Raw(encode(shown, accepted.media), accepted.media)
+    if accepted.media == JSON:
+        head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta}
+        body = b",".join(_elements(resource, outcome.records))
+        return Raw(b'%s,"items":[%s]}' % (_encode_text(head)[:-1], body), JSON)
+    return Raw(encode(listing_object(outcome), accepted.media), accepted.media)
+
+
+def listing_object(outcome: Listing) -> Object:
+    """A list as an object, for YAML, protobuf and the bus."""
+    meta: dict[str, Any] = {"resourceVersion": str(outcome.revision)}
+    if outcome.token:
+        meta["continue"] = outcome.token
+    if outcome.remaining is not None:
+        meta["remainingItemCount"] = outcome.remaining
+    resource = outcome.resource
+    items = [_untyped(conversion.view(resource, one)) for one in outcome.records]
+    return {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta, "items": items}
+
+
+def event(resource: Resource, one: Event, accepted: Accepted, query: Query) -> bytes:
+    """A line of a watch."""
+    if not accepted.transformation or one.type == "ERROR":
+        return b'{"type":"%s","object":%s}\n' % (one.type.encode(), one.json)
+    if accepted.transformation == "Table":
+        if one.type == "BOOKMARK":
+            shown = {
+                "kind": "Table",
+                "apiVersion": accepted.api_version,
+                "metadata": one.object["metadata"],
+                "rows": [],
+            }
+        else:
+            shown = table(resource, [one.object], accepted, query)
+            shown["metadata"] = {"resourceVersion": one.object["metadata"].get("resourceVersion", "")}
+    else:
+        shown = partial(one.object, accepted)
+    return b'{"type":"%s","object":%s}\n' % (one.type.encode(), json.encode(shown))
+
+
+def table(resource: Resource, objects: Iterable[Object], accepted: Accepted, query: Query) -> Object:
+    """The meta.k8s.io Table of objects."""
+    include = query.get("includeObject") or "Metadata"
+    shown = tables.table(resource, list(objects), include_object=include, now=datetime.now(UTC))
+    shown["apiVersion"] = accepted.api_version
+    return shown
+
+
+def partial(obj: Object, accepted: Accepted) -> Object:
+    """The PartialObjectMetadata of an object."""
+    shown = tables.partial_metadata(obj)
+    shown["apiVersion"] = accepted.api_version
+    return shown
+
+
+def _elements(resource: Resource, records: Iterable[Record]) -> Iterable[bytes]:
+    prefix = _prefix(resource.api_version, resource.kind)
+    length = len(prefix)
+    for record in records:
+        encoded = record.json
+        if encoded.startswith(prefix):
+            yield b"{" + encoded[length:]
+        else:
+            yield json.encode(_untyped(conversion.view(resource, record)))
+
+
+def _untyped(obj: Object) -> Object:
+    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
+
+
+@lru_cache(maxsize=256)
+def _prefix(api_version: str, kind: str) -> bytes:
+    return b'{"apiVersion":%s,"kind":%s,' % (_encode_text(api_version), _encode_text(kind))

@@ -1,0 +1,64 @@
+"""What the API server reads from its environment, checked once at the start."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Addresses are (host, port) pairs; the toleration is in seconds."""
+
+    data: Path
+    addresses: tuple[tuple[str, int], ...]
+    advertise: tuple[str, int]
+    not_ready_toleration: int
+    service_network: ipaddress.IPv4Network
+    node_ports: range
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ApiSettings":
+        """Read WHERRY_DATA, WHERRY_API_ADDRESSES, WHERRY_API_ADVERTISE, WHERRY_NOT_READY_TOLERATION_SECONDS.
+
+        SettingsError names the variable that cannot be used. The advertised address is the first one that is not on
+        the loopback interface unless it is given.
+        """
+        text = environment.get("WHERRY_API_ADDRESSES", "127.0.0.1:6443")
+        addresses = tuple(_address("WHERRY_API_ADDRESSES", part.strip()) for part in text.split(",") if part.strip())
+        if not addresses:
+            raise SettingsError("WHERRY_API_ADDRESSES names no address")
+        reachable = [one for one in addresses if not ipaddress.ip_address(one[0]).is_loopback]
+        advertised = environment.get("WHERRY_API_ADVERTISE", "")
+        return cls(
+            data=Path(environment.get("WHERRY_DATA", "/var/lib/wherry")),
+            addresses=addresses,
+            advertise=_address("WHERRY_API_ADVERTISE", advertised) if advertised else (reachable or addresses)[0],
+            not_ready_toleration=_seconds(environment, "WHERRY_NOT_READY_TOLERATION_SECONDS", 30),
+            service_network=ipaddress.IPv4Network(environment.get("WHERRY_SERVICE_CIDR", "10.96.0.0/16")),
+            node_ports=range(30000, 32768),
+        )
+
+
+def _address(variable: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host:
+        host, port = text, "6443"
+    host = host.strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as exc:
+        raise SettingsError(f"{variable}: {host!r} is not an IP address") from exc
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise SettingsError(f"{variable}: {port!r} is not a port")
+    return host, int(port)
+
+
+def _seconds(environment: Mapping[str, str], variable: str, default: int) -> int:
+    text = environment.get(variable, str(default))
+    if not text.isdigit():
+        raise SettingsError(f"{variable}: {text!r} is not a number of seconds")
+    return int(text)

@@ -1,0 +1,197 @@
+"""Objects as the API handlers see them: read from the caches, written through the log, one door for both streams.
+
+A write returns when this process's cache has applied it, so whatever this client asks next is answered from a state
+that contains it. A read that must be consistent passes a barrier that concurrent readers share. The caches may lag
+behind another replica's writes, so an object that seems absent or changed is looked at again after a barrier before
+a client is told so.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from services.apiserver import conversion
+from services.apiserver.failures import already_exists, conflict, not_found
+from services.apiserver.protocol import Object
+from shared.errors import RevisionConflict
+from shared.events.envelope import Author
+from shared.events.subjects import Ref
+from shared.objects.registry import Resource
+from shared.state.cache import Cache, Record
+from shared.state.log import StateLog, Write
+
+# losing this often in a row means that something else is wrong than contention
+ATTEMPTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream with its cache: the revisions of its objects are on one number line."""
+
+    log: StateLog
+    cache: Cache
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a mutation decided: the object to store, or that it goes, with what must change along with it.
+
+    `answer` is what the client is shown when that differs from what was stored.
+    """
+
+    object: Object
+    remove: bool = False
+    along: Callable[[], Sequence[Write]] | None = None
+    answer: Object | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write left behind: the stored form with its resourceVersion, and its JSON if it is at hand."""
+
+    object: Object
+    encoded: bytes | None = None
+
+
+class Store:
+    """Reads and writes objects of every resource; raises ApiErrors."""
+
+    def __init__(self, state: Stream, events: Stream) -> None:
+        self.state = state
+        self.events = events
+
+    def stream(self, resource: Resource) -> Stream:
+        """The stream that holds objects of a resource."""
+        return self.events if conversion.is_event(resource) else self.state
+
+    def ref(self, resource: Resource, namespace: str, name: str) -> Ref:
+        """The identity an object is stored under."""
+        stored = conversion.storage_of(resource)
+        return Ref(stored.group, stored.plural, namespace, name)
+
+    def peek(self, resource: Resource, namespace: str, name: str) -> Record | None:
+        """The object as the cache has it now."""
+        return self.stream(resource).cache.get(self.ref(resource, namespace, name))
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Record:
+        """The current object; NotFound only if it was absent after this call began."""
+        record = self.peek(resource, namespace, name)
+        if record is None:
+            await self.stream(resource).cache.consistent()
+            record = self.peek(resource, namespace, name)
+        if record is None:
+            raise not_found(resource, name)
+        return record
+
+    async def latest(self, resource: Resource, namespace: str, name: str) -> Record:
+        """The object at least as new as the moment of the call; NotFound if there is none."""
+        await self.stream(resource).cache.consistent()
+        record = self.peek(resource, namespace, name)
+        if record is None:
+            raise not_found(resource, name)
+        return record
+
+    def list_objects(self, resource: Resource, namespace: str = "") -> list[Record]:
+        """The objects as the cache has them now, in key order."""
+        stored = conversion.storage_of(resource)
+        return self.stream(resource).cache.list(stored.group, stored.plural, namespace)
+
+    async def create(
+        self,
+        resource: Resource,
+        obj: Object,
+        author: Author,
+        *,
+        cause: str = "",
+        along: Callable[[], Sequence[Write]] | None = None,
+    ) -> Written:
+        """Store a new object; AlreadyExists if its name is taken.
+
+        `along` makes further writes that succeed or fail with it; it is asked again when one of them lost a race.
+        """
+        stream = self.stream(resource)
+        metadata = obj["metadata"]
+        ref = self.ref(resource, metadata.get("namespace", ""), metadata["name"])
+        stored = conversion.to_storage(resource, obj)
+        expected: int | None = None
+        for _ in range(ATTEMPTS):
+            if stream.cache.get(ref) is not None:
+                break
+            last = stream.cache.expected(ref) if expected is None else expected
+            write = Write(ref, stored, last, cause=cause)
+            try:
+                revision = await self._write(stream, write, author, along)
+            except RevisionConflict as exc:
+                # the broker forgot the tombstone before this cache did
+                expected = 0 if exc.actual == 0 else None
+                await stream.cache.consistent()
+                continue
+            return await self._applied(stream, write, revision)
+        raise already_exists(resource, ref.name)
+
+    async def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        mutate: Callable[[Record], Change],
+        author: Author,
+        *,
+        expected: int | None = None,
+        cause: str = "",
+    ) -> Written:
+        """Change an object by compare-and-set; returns what the client is to see.
+
+        `mutate` gets the current record and returns what to store; it is called again on the newer record when the
+        race was lost. An equal object is not written. With `expected`, the object must be at that revision, else
+        Conflict.
+        """
+        stream = self.stream(resource)
+        ref = self.ref(resource, namespace, name)
+        record = await self.get(resource, namespace, name)
+        if expected is not None and record.revision != expected:
+            record = await self.latest(resource, namespace, name)
+        for _ in range(ATTEMPTS):
+            if expected is not None and record.revision != expected:
+                break
+            change = mutate(record)
+            stored = conversion.to_storage(resource, change.object)
+            if not change.remove and stored == record.object:
+                return Written(record.object, record.json)
+            operation = "delete" if change.remove else "put"
+            try:
+                write = Write(ref, stored, record.revision, operation, cause)
+                revision = await self._write(stream, write, author, change.along)
+            except RevisionConflict:
+                record = await self.latest(resource, namespace, name)
+                continue
+            if change.answer is not None:
+                await stream.cache.wait_revision(revision)
+                return Written(conversion.to_storage(resource, change.answer))
+            return await self._applied(stream, write, revision)
+        raise conflict(resource, name)
+
+    async def _write(
+        self,
+        stream: Stream,
+        write: Write,
+        author: Author,
+        along: Callable[[], Sequence[Write]] | None,
+    ) -> int:
+        more = along() if along is not None else ()
+        if more:
+            revisions = await stream.log.batch([write, *more], author)
+            # the cache applies a batch whole, so waiting for its last message is waiting for all of it
+            await stream.cache.wait_revision(revisions[-1])
+            return revisions[0]
+        ref, obj, expected, operation, cause = write
+        if operation == "delete":
+            return await stream.log.delete(ref, obj, expected=expected, author=author, cause=cause)
+        return await stream.log.put(ref, obj, expected=expected, author=author, cause=cause)
+
+    async def _applied(self, stream: Stream, write: Write, revision: int) -> Written:
+        await stream.cache.wait_revision(revision)
+        record = stream.cache.get(write.ref)
+        if record is not None and record.revision == revision:
+            return Written(record.object, record.json)
+        # a tombstone, or already overtaken by another write
+        return Written(write.obj | {"metadata": write.obj["metadata"] | {"resourceVersion": str(revision)}})

@@ -1,0 +1,252 @@
+"""What the server makes of an object before it is validated and stored, kind by kind: which part a client may set on
+which path, when the generation moves, and what is computed once at creation. Pure functions on dicts."""
+
+import base64
+from collections.abc import Callable
+
+from services.apiserver import addressing, conditions, jobs, qos
+from services.apiserver.protocol import Object
+from shared.objects import meta, times
+from shared.objects.registry import Resource
+
+# kinds whose metadata.generation counts the changes of what the user asked for (registry strategies of Kubernetes)
+WITHOUT_GENERATION = frozenset(
+    {
+        ("", "configmaps"),
+        ("", "endpoints"),
+        ("", "events"),
+        ("", "limitranges"),
+        ("", "namespaces"),
+        ("", "nodes"),
+        ("", "persistentvolumeclaims"),
+        ("", "persistentvolumes"),
+        ("", "resourcequotas"),
+        ("", "secrets"),
+        ("", "serviceaccounts"),
+        ("", "services"),
+        ("apps", "controllerrevisions"),
+        ("autoscaling", "horizontalpodautoscalers"),
+        ("certificates.k8s.io", "certificatesigningrequests"),
+        ("coordination.k8s.io", "leases"),
+        ("events.k8s.io", "events"),
+        ("node.k8s.io", "runtimeclasses"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+        ("rbac.authorization.k8s.io", "rolebindings"),
+        ("rbac.authorization.k8s.io", "roles"),
+        ("storage.k8s.io", "csidrivers"),
+        ("storage.k8s.io", "csinodes"),
+        ("storage.k8s.io", "storageclasses"),
+        ("storage.k8s.io", "volumeattachments"),
+    }
+)
+# kinds that count generations although nothing but their creation sets one
+CONSTANT_GENERATION = frozenset({("scheduling.k8s.io", "priorityclasses")})
+# a PUT to a name that does not exist creates these (AllowCreateOnUpdate)
+CREATED_BY_UPDATE = frozenset(
+    {
+        ("", "endpoints"),
+        ("", "events"),
+        ("", "limitranges"),
+        ("", "services"),
+        ("coordination.k8s.io", "leases"),
+        ("events.k8s.io", "events"),
+        ("node.k8s.io", "runtimeclasses"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+        ("rbac.authorization.k8s.io", "rolebindings"),
+        ("rbac.authorization.k8s.io", "roles"),
+    }
+)
+# a completed DELETE answers the object instead of a Status (ReturnDeletedObject)
+RETURNED_WHEN_DELETED = frozenset(
+    {
+        ("", "persistentvolumeclaims"),
+        ("", "persistentvolumes"),
+        ("", "pods"),
+        ("", "podtemplates"),
+        ("", "resourcequotas"),
+        ("", "serviceaccounts"),
+        ("", "services"),
+        ("storage.k8s.io", "csidrivers"),
+        ("storage.k8s.io", "csinodes"),
+        ("storage.k8s.io", "storageclasses"),
+        ("storage.k8s.io", "volumeattachments"),
+    }
+)
+# kinds whose status a client may set when it creates the object (a node registers with its status)
+STATUS_AT_CREATION = frozenset({("", "nodes")})
+INITIAL_STATUS: dict[tuple[str, str], Callable[[Object], Object]] = {
+    ("", "namespaces"): lambda obj: {"phase": "Active"},
+    ("", "pods"): lambda obj: _pod_status(obj),
+    ("", "services"): lambda obj: {"loadBalancer": {}},
+    ("", "persistentvolumes"): lambda obj: {"phase": "Pending", "lastPhaseTransitionTime": times.now()},
+    ("", "persistentvolumeclaims"): lambda obj: {"phase": "Pending"},
+    ("networking.k8s.io", "ingresses"): lambda obj: {"loadBalancer": {}},
+    ("apps", "daemonsets"): lambda obj: dict.fromkeys(
+        ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
+    ),
+    ("apps", "replicasets"): lambda obj: {"replicas": 0},
+    ("", "replicationcontrollers"): lambda obj: {"replicas": 0},
+    ("apps", "statefulsets"): lambda obj: {"replicas": 0, "availableReplicas": 0},
+    ("policy", "poddisruptionbudgets"): lambda obj: dict.fromkeys(
+        ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0
+    ),
+}
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+SYSTEM_METADATA = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+def key(resource: Resource) -> tuple[str, str]:
+    return resource.group, resource.plural
+
+
+def has_status(resource: Resource) -> bool:
+    """Whether status is written through its own subresource."""
+    return resource.subresource("status") is not None
+
+
+def counts_generation(resource: Resource) -> bool:
+    return key(resource) not in WITHOUT_GENERATION
+
+
+def prepare_create(resource: Resource, obj: Object) -> None:
+    """Reset what a client may not set at creation and compute what is computed once; in place."""
+    metadata = obj["metadata"]
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "resourceVersion"):
+        metadata.pop(name, None)
+    metadata.pop("generation", None)
+    if counts_generation(resource):
+        metadata["generation"] = 1
+    metadata["uid"] = meta.new_uid()
+    metadata["creationTimestamp"] = times.now()
+    if has_status(resource) and key(resource) not in STATUS_AT_CREATION:
+        initial = INITIAL_STATUS.get(key(resource))
+        obj["status"] = initial(obj) if initial else {}
+    _prepare(resource, obj)
+    match key(resource):
+        case ("", "namespaces"):
+            spec = obj.setdefault("spec", {})
+            finalizers = spec.get("finalizers") or []
+            spec["finalizers"] = finalizers if "kubernetes" in finalizers else [*finalizers, "kubernetes"]
+        case ("batch", "jobs"):
+            jobs.generate_selector(obj)
+        case ("apps", "daemonsets"):
+            metadata.setdefault("annotations", {})[TEMPLATE_GENERATION] = "1"
+
+
+def prepare_update(resource: Resource, obj: Object, old: Object, subresource: str) -> None:
+    """Take from the stored object what this path may not change and move the generation; in place."""
+    metadata, old_metadata = obj["metadata"], old["metadata"]
+    # another uid is left to validation, which refuses it
+    metadata.setdefault("uid", old_metadata["uid"])
+    for name in SYSTEM_METADATA:
+        _restore(metadata, old_metadata, name)
+    metadata.pop("selfLink", None)
+    metadata.pop("managedFields", None)
+    metadata["resourceVersion"] = old_metadata["resourceVersion"]
+    if subresource == "status":
+        _keep_all_but_status(resource, obj, old)
+    elif has_status(resource):
+        _restore(obj, old, "status")
+    match key(resource), subresource:
+        case ("", "namespaces"), "":
+            _restore(obj, old, "spec")
+        case ("", "namespaces"), "finalize":
+            finalizers = obj.get("spec", {}).get("finalizers")
+            obj.clear()
+            obj |= meta.copy(old)
+            obj["spec"] = {"finalizers": finalizers} if finalizers else {}
+        case ("", "pods"), "ephemeralcontainers":
+            changed = obj.get("spec", {}).get("ephemeralContainers")
+            obj.clear()
+            obj |= meta.copy(old)
+            if changed is None:
+                obj["spec"].pop("ephemeralContainers", None)
+            else:
+                obj["spec"]["ephemeralContainers"] = changed
+        case ("apps", "daemonsets"), _:
+            _count_templates(obj, old)
+        case ("", "services"), "":
+            addressing.keep_allocated(obj, old)
+            addressing.drop_unneeded(obj, old)
+    _prepare(resource, obj)
+    if counts_generation(resource) and key(resource) not in CONSTANT_GENERATION and _intent(obj) != _intent(old):
+        obj["metadata"]["generation"] = old_metadata.get("generation", 0) + 1
+
+
+def initial_deletion(resource: Resource, obj: Object) -> None:
+    """What beginning the deletion changes besides metadata; in place."""
+    if key(resource) == ("", "namespaces"):
+        obj.setdefault("status", {})["phase"] = "Terminating"
+
+
+def is_held(resource: Resource, obj: Object) -> bool:
+    """Whether something must still happen before a deleted object may go."""
+    if obj["metadata"].get("finalizers"):
+        return True
+    return key(resource) == ("", "namespaces") and bool(obj.get("spec", {}).get("finalizers"))
+
+
+def _prepare(resource: Resource, obj: Object) -> None:
+    match key(resource):
+        case ("", "secrets"):
+            _encode_string_data(obj)
+        case ("", "namespaces"):
+            labels = obj["metadata"].setdefault("labels", {})
+            labels["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
+
+
+def _count_templates(obj: Object, old: Object) -> None:
+    """A DaemonSet counts the changes of its template in an annotation, as extensions/v1beta1 did in a field."""
+    known = (old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "1")
+    changed = obj.get("spec", {}).get("template") != old.get("spec", {}).get("template")
+    number = str(int(known) + 1) if changed and known.isdigit() else known
+    annotations = obj["metadata"].get("annotations") or {}
+    obj["metadata"]["annotations"] = annotations | {TEMPLATE_GENERATION: number}
+
+
+def _intent(obj: Object) -> Object:
+    """What the generation counts: everything but metadata and status (EndpointSlices have no spec)."""
+    return {name: value for name, value in obj.items() if name not in ("metadata", "status", "apiVersion", "kind")}
+
+
+def _keep_all_but_status(resource: Resource, obj: Object, old: Object) -> None:
+    status = obj.get("status")
+    metadata = obj["metadata"]
+    obj.clear()
+    obj |= {name: value for name, value in old.items() if name not in ("metadata", "status")}
+    obj["metadata"] = metadata
+    if status is not None:
+        obj["status"] = status
+    _restore(metadata, old["metadata"], "ownerReferences")
+    if resource.group in ("apps", "batch"):
+        # these strategies guard against controllers that write labels through status
+        _restore(metadata, old["metadata"], "labels")
+    if key(resource) == ("", "pods"):
+        old_status = old.get("status", {})
+        obj.setdefault("status", {}).setdefault("qosClass", old_status.get("qosClass", "BestEffort"))
+
+
+def _encode_string_data(obj: Object) -> None:
+    plain = obj.pop("stringData", None)
+    if plain:
+        data = obj.setdefault("data", {})
+        for name, value in plain.items():
+            data[name] = base64.b64encode(value.encode()).decode()
+
+
+def _pod_status(obj: Object) -> Object:
+    status: Object = {"phase": "Pending"}
+    spec = obj.get("spec", {})
+    if spec.get("schedulingGates"):
+        status["conditions"] = [conditions.gated()]
+    status["qosClass"] = qos.quality_class(spec)
+    return status
+
+
+def _restore(new: Object, old: Object, name: str) -> None:
+    if name in old:
+        new[name] = old[name]
+    else:
+        new.pop(name, None)

@@ -1,0 +1,130 @@
+"""exec, attach and port-forward: a WebSocket towards the client, a stream over the bus towards the node's agent.
+
+Channels are those of Kubernetes' remote command protocol: 0 stdin, 1 stdout, 2 stderr, 3 a Status when it is over,
+4 terminal sizes; in v5 a message on 255 closes the channel that its byte names (KEP-4006).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import ClientConnectionResetError, WSMsgType, web
+
+from services.apiserver.failures import bad_request
+from services.apiserver.protocol import Object, Outcome, Request, Upgrade
+from services.apiserver.routes import Target
+from services.apiserver.store import Store
+from services.apiserver.streaming.forwarding import FORWARD_PROTOCOLS, Forwarder
+from services.apiserver.streaming.places import place_of
+from shared.bus.port import Bus
+from shared.bus.streams import BusStream, open_stream
+from shared.errors import StreamBroken
+from shared.objects import json
+
+STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+COMMAND_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
+WITH_STATUS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Serves pods/NAME/exec, /attach and /portforward."""
+
+    bus: Bus
+    store: Store
+
+    async def execute(self, request: Request, target: Target) -> Outcome:
+        command = request.query.all("command")
+        if not command:
+            raise bad_request("you must specify at least 1 command for the container")
+        return await self._command(request, target, "exec", {"command": command})
+
+    async def attach(self, request: Request, target: Target) -> Outcome:
+        return await self._command(request, target, "attach", {})
+
+    async def _command(self, request: Request, target: Target, operation: str, extra: Object) -> Outcome:
+        _require_websocket(request)
+        pod = (await self.store.latest(target.resource, target.namespace, target.name)).object
+        phase = pod.get("status", {}).get("phase")
+        if phase in ("Succeeded", "Failed"):
+            raise bad_request(f"cannot {operation} into a container in a completed pod; current phase is {phase}")
+        place = place_of(pod, request.query.get("container"))
+        flags = {name: request.query.flag(name) for name in ("stdin", "stdout", "stderr", "tty")}
+        if not (flags["stdin"] or flags["stdout"] or flags["stderr"]):
+            raise bad_request("you must specify at least 1 of stdin, stdout, stderr")
+        if flags["tty"]:
+            # a terminal has one output
+            flags["stderr"] = False
+        stream = await open_stream(self.bus, place.node, operation, place.parameters() | flags | extra)
+
+        async def serve(connection: web.WebSocketResponse) -> None:
+            await relay(connection, stream)
+
+        return Upgrade(COMMAND_PROTOCOLS, serve)
+
+    async def forward(self, request: Request, target: Target) -> Outcome:
+        _require_websocket(request)
+        pod = (await self.store.latest(target.resource, target.namespace, target.name)).object
+        place = place_of(pod, pod["spec"]["containers"][0]["name"])
+        ports = _ports(request.query.all("ports"))
+
+        async def serve(connection: web.WebSocketResponse) -> None:
+            await Forwarder(self.bus, place, connection).run(ports)
+
+        return Upgrade(FORWARD_PROTOCOLS, serve)
+
+
+async def relay(connection: web.WebSocketResponse, stream: BusStream) -> None:
+    """Carry both directions until the command ends or the client leaves."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            inward = group.create_task(_inward(connection, stream), name="client to node")
+            group.create_task(_outward(connection, stream, inward), name="node to client")
+    except* (ClientConnectionResetError, StreamBroken):
+        pass
+    finally:
+        await stream.close()
+
+
+async def _inward(connection: web.WebSocketResponse, stream: BusStream) -> None:
+    async for message in connection:
+        if message.type is not WSMsgType.BINARY or not message.data:
+            continue
+        channel, data = message.data[0], message.data[1:]
+        if channel not in (STDIN, RESIZE, CLOSE) or stream.closed:
+            continue
+        if data or channel == CLOSE:
+            await stream.send(channel, data)
+    # the client is gone: the agent's handler must learn it even when it is silent
+    await stream.close()
+
+
+async def _outward(connection: web.WebSocketResponse, stream: BusStream, inward: "asyncio.Task[None]") -> None:
+    told = False
+    try:
+        async for channel, data in stream:
+            told = told or channel == ERROR
+            if channel in (STDOUT, STDERR, ERROR):
+                await connection.send_bytes(bytes((channel,)) + data)
+        status = stream.status or {"metadata": {}, "status": "Success"}
+    except StreamBroken as exc:
+        status = {"metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500, "message": str(exc)}
+    if not told and not connection.closed and connection.ws_protocol in WITH_STATUS:
+        await connection.send_bytes(bytes((ERROR,)) + json.encode(status))
+    await connection.close()
+    inward.cancel()
+
+
+def _require_websocket(request: Request) -> None:
+    if request.headers.get("upgrade", "").lower() != "websocket":
+        raise bad_request("Upgrade request required: only WebSocket is served")
+
+
+def _ports(values: Sequence[str]) -> list[int]:
+    ports = []
+    for value in values:
+        for text in value.split(","):
+            if not text.isdigit() or not 0 < int(text) < 65536:
+                raise bad_request(f'query parameter "ports" holds {text!r}, which is no port')
+            ports.append(int(text))
+    return ports

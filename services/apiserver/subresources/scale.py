@@ -1,0 +1,132 @@
+"""The scale subresource: one small object that means "how many" for every kind that has replicas (autoscaling/v1)."""
+
+import dataclasses
+
+from services.apiserver import conversion, decoding, patching
+from services.apiserver.failures import bad_request, conflict, invalid
+from services.apiserver.protocol import Document, Object, Outcome, Request
+from services.apiserver.routes import Target
+from services.apiserver.store import Store
+from services.apiserver.write import Writer, expected_revision
+from shared.objects import meta
+from shared.objects.registry import Resource
+from shared.objects.validation import Cause
+from shared.state.cache import Record
+
+GROUP = "autoscaling"
+KIND = "Scale"
+
+
+class Scaling:
+    """Reads and writes the Scale of objects."""
+
+    def __init__(self, store: Store, writer: Writer) -> None:
+        self._store = store
+        self._writer = writer
+
+    async def get(self, request: Request, target: Target) -> Outcome:
+        record = await self._store.latest(target.resource, target.namespace, target.name)
+        return Document(scale_of(conversion.view(target.resource, record)))
+
+    async def update(self, request: Request, target: Target) -> Outcome:
+        scale = decoding.decode_as(request, f"{GROUP}/v1", KIND)
+        _check(scale, target)
+        expected = expected_revision(scale)
+        replicas = _replicas(scale, target)
+
+        def resize(record: Record) -> Object:
+            return _resized(conversion.view(target.resource, record), replicas)
+
+        written = await self._writer.change(request, _whole(target), resize, expected)
+        return Document(scale_of(conversion.from_storage(target.resource, written.object)))
+
+    async def patch(self, request: Request, target: Target) -> Outcome:
+        media = patching.media_of(request)
+        if media == patching.APPLY_PATCH:
+            raise bad_request("server-side apply is not served for scale")
+        patch = patching.read_patch(request, media)
+
+        def resize(record: Record) -> Object:
+            current = conversion.view(target.resource, record)
+            scale = patching.apply(request, _as_resource(target.resource), media, patch, scale_of(current))
+            _check(scale, target)
+            given = expected_revision(scale)
+            if given is not None and given != record.revision:
+                raise conflict(target.resource, target.name)
+            return _resized(current, _replicas(scale, target))
+
+        written = await self._writer.change(request, _whole(target), resize, None)
+        return Document(scale_of(conversion.from_storage(target.resource, written.object)))
+
+
+def scale_of(obj: Object) -> Object:
+    """The Scale of an object; zero replicas are left out, as Kubernetes' encoding does."""
+    metadata, spec = obj["metadata"], obj.get("spec", {})
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    replicas = spec.get("replicas", 1)
+    status: Object = {"replicas": obj.get("status", {}).get("replicas", 0)}
+    selector = _selector_text(spec.get("selector") or {})
+    if selector:
+        status["selector"] = selector
+    return {
+        "kind": KIND,
+        "apiVersion": f"{GROUP}/v1",
+        "metadata": {name: metadata[name] for name in kept if name in metadata},
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": status,
+    }
+
+
+def _selector_text(selector: Object) -> str:
+    if not set(selector) <= {"matchLabels", "matchExpressions"}:
+        # replication controllers select by a plain map
+        selector = {"matchLabels": selector}
+    parts = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
+    for one in selector.get("matchExpressions") or ():
+        values = ",".join(sorted(one.get("values") or ()))
+        match one.get("operator"):
+            case "In":
+                parts.append(f"{one['key']} in ({values})")
+            case "NotIn":
+                parts.append(f"{one['key']} notin ({values})")
+            case "Exists":
+                parts.append(one["key"])
+            case "DoesNotExist":
+                parts.append(f"!{one['key']}")
+    return ",".join(sorted(parts))
+
+
+def _resized(obj: Object, replicas: int) -> Object:
+    changed: Object = meta.copy(obj)
+    changed.setdefault("spec", {})["replicas"] = replicas
+    return changed
+
+
+def _replicas(scale: Object, target: Target) -> int:
+    value = int((scale.get("spec") or {}).get("replicas", 0))
+    if value < 0:
+        text = f"Invalid value: {value}: must be greater than or equal to 0"
+        raise invalid(GROUP, KIND, target.name, [Cause("FieldValueInvalid", text, "spec.replicas")])
+    return value
+
+
+def _check(scale: Object, target: Target) -> None:
+    metadata = scale.get("metadata") or {}
+    name, namespace = metadata.get("name"), metadata.get("namespace")
+    if not name:
+        text = f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+        raise bad_request(text)
+    if name != target.name:
+        raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
+    if namespace not in (None, "", target.namespace):
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    scale["metadata"] = metadata
+
+
+def _whole(target: Target) -> Target:
+    return dataclasses.replace(target, subresource=None)
+
+
+def _as_resource(resource: Resource) -> Resource:
+    struct = decoding.struct_of(f"{GROUP}/v1", KIND)
+    return dataclasses.replace(resource, group=GROUP, version="v1", kind=KIND, schema=struct)

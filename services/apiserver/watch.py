@@ -1,0 +1,186 @@
+"""Watches: the changes of a resource as events, filtered and translated for one watcher.
+
+Objects that come to match the selectors appear as ADDED, objects that no longer do as DELETED. A quiet watch gets
+bookmarks, so that it can resume from a recent revision. Everything is served from the subscription of the cache.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+from services.apiserver import conversion
+from services.apiserver.failures import invalid, status_of, too_old
+from services.apiserver.protocol import Event, Object, Request, Watching
+from services.apiserver.read import Reader, parse_count, parse_revision
+from services.apiserver.routes import Target
+from services.apiserver.selection import Selection
+from shared.errors import RevisionTooOld
+from shared.objects import json
+from shared.objects.registry import Resource
+from shared.objects.validation import Cause
+from shared.state.cache import Change, Record, Subscription
+
+BOOKMARK_INTERVAL_S = 60.0
+BOOKMARK_BEFORE_END_S = 2.0
+# Kubernetes ends watches after --min-request-timeout (30 minutes) and up to twice that
+LIFETIME_S = (1800.0, 3600.0)
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Opens watches on the state that a reader reads."""
+
+    reader: Reader
+
+    async def open(self, request: Request, target: Target) -> Watching:
+        """Begin a watch; the failures of a bad request are raised here, later ones arrive as an ERROR event."""
+        resource = target.resource
+        selection = Selection.of(request, resource, target)
+        options = Options.of(request)
+        cache = self.reader.store.stream(resource).cache
+        if options.revision:
+            await self.reader.wait_for(resource, options.revision)
+        elif not options.any_revision:
+            await cache.consistent()
+        stored = conversion.storage_of(resource)
+        since = options.revision if options.revision and not options.initial_events else None
+        try:
+            subscription = cache.subscribe(stored.group, stored.plural, target.namespace, since=since)
+        except RevisionTooOld as exc:
+            return Watching(resource, _failed(options.revision, exc.floor), lambda: None)
+        initial: list[Event] = []
+        if options.initial_events:
+            records = self.reader.store.list_objects(resource, target.namespace)
+            initial = [_event(resource, "ADDED", one) for one in records if selection.matches(resource, one)]
+            if options.marks_end:
+                initial.append(_bookmark(resource, cache.revision, {INITIAL_EVENTS_END: "true"}))
+        batches = self._batches(resource, selection, subscription, options, initial)
+        return Watching(resource, batches, subscription.close)
+
+    async def _batches(
+        self,
+        resource: Resource,
+        selection: Selection,
+        subscription: Subscription,
+        options: "Options",
+        initial: list[Event],
+    ) -> AsyncIterator[list[Event]]:
+        loop = asyncio.get_running_loop()
+        cache = self.reader.store.stream(resource).cache
+        end = loop.time() + options.lifetime_s
+        last_bookmark = max(end - BOOKMARK_BEFORE_END_S, loop.time())
+        next_bookmark = min(loop.time() + BOOKMARK_INTERVAL_S, last_bookmark) if options.bookmarks else end
+        if initial:
+            yield initial
+        while (now := loop.time()) < end:
+            try:
+                changes = subscription.take()
+            except RevisionTooOld as exc:
+                yield [_error(status_of(too_old(cache.revision, exc.floor)))]
+                return
+            if changes:
+                events = translate(resource, selection, changes)
+                if events:
+                    yield events
+                continue
+            if options.bookmarks and now >= next_bookmark:
+                # nothing is buffered, so everything up to the cache's revision has been told
+                next_bookmark = min(now + BOOKMARK_INTERVAL_S, last_bookmark) if now < last_bookmark else end
+                yield [_bookmark(resource, cache.revision, {})]
+                continue
+            try:
+                async with asyncio.timeout_at(min(end, next_bookmark)):
+                    await subscription.wait()
+            except TimeoutError:
+                continue
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a watch request asks for. `revision` 0 stands for none; `any_revision` accepts whatever is at hand."""
+
+    revision: int
+    any_revision: bool
+    initial_events: bool
+    marks_end: bool
+    bookmarks: bool
+    lifetime_s: float
+
+    @classmethod
+    def of(cls, request: Request) -> "Options":
+        """Read and check the parameters (meta/v1 ListOptions, KEP-3157)."""
+        query = request.query
+        version, match = query.get("resourceVersion"), query.get("resourceVersionMatch")
+        bookmarks = query.flag("allowWatchBookmarks")
+        wants_initial = query.flag("sendInitialEvents") if "sendInitialEvents" in query else None
+        if wants_initial is not None and match != "NotOlderThan":
+            _refuse("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+        if wants_initial is None and match:
+            _refuse("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+        if wants_initial and not bookmarks:
+            _refuse("sendInitialEvents requires allowWatchBookmarks to be set to true", "sendInitialEvents")
+        revision = parse_revision(version) if version else 0
+        seconds = parse_count(request, "timeoutSeconds")
+        # without a revision a watch starts with the present state, and bookmarks then mark its end
+        initial = revision == 0 if wants_initial is None else wants_initial
+        return cls(
+            revision=revision,
+            any_revision=version == "0",
+            initial_events=initial,
+            marks_end=initial and bookmarks,
+            bookmarks=bookmarks,
+            lifetime_s=float(seconds) if seconds else random.uniform(*LIFETIME_S),
+        )
+
+
+def translate(resource: Resource, selection: Selection, changes: Iterable[Change]) -> list[Event]:
+    """The events that a watcher with these selectors sees of some changes."""
+    events = []
+    for change in changes:
+        record, previous = change.record, change.previous
+        is_chosen = change.type != "DELETED" and selection.matches(resource, record)
+        was_chosen = previous is not None and (selection.is_open or selection.matches(resource, previous))
+        if is_chosen:
+            events.append(_event(resource, "MODIFIED" if was_chosen else "ADDED", record))
+        elif was_chosen and change.type == "DELETED":
+            events.append(_event(resource, "DELETED", record))
+        elif was_chosen and previous is not None:
+            events.append(_left(resource, previous, change.revision))
+    return events
+
+
+def _event(resource: Resource, kind: str, record: Record) -> Event:
+    if conversion.storage_of(resource) is resource:
+        return Event(kind, record.object, record.json)
+    obj = conversion.view(resource, record)
+    return Event(kind, obj, json.encode(obj))
+
+
+def _left(resource: Resource, previous: Record, revision: int) -> Event:
+    """An object that left the selectors is shown as it last matched, at the revision that took it out."""
+    obj = conversion.view(resource, previous)
+    shown = obj | {"metadata": obj["metadata"] | {"resourceVersion": str(revision)}}
+    return Event("DELETED", shown, json.encode(shown))
+
+
+def _bookmark(resource: Resource, revision: int, annotations: dict[str, str]) -> Event:
+    metadata: Object = {"resourceVersion": str(revision)}
+    if annotations:
+        metadata["annotations"] = annotations
+    obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return Event("BOOKMARK", obj, json.encode(obj))
+
+
+def _error(status: Object) -> Event:
+    return Event("ERROR", status, json.encode(status))
+
+
+async def _failed(asked: int, floor: int) -> AsyncIterator[list[Event]]:
+    yield [_error(status_of(too_old(asked, floor)))]
+
+
+def _refuse(message: str, field: str = "resourceVersionMatch") -> None:
+    cause = Cause("FieldValueForbidden", f"Forbidden: {message}", field)
+    raise invalid("meta.k8s.io", "ListOptions", "", [cause])

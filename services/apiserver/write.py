@@ -1,0 +1,281 @@
+"""Create, update, patch and delete: the order in which a body becomes a stored object.
+
+decode -> what the server sets -> defaults -> admission -> validation -> allocation -> compare-and-set. A dry run takes
+the same way up to the last step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.apiserver import conversion, decoding, patching, remove, render, strategies
+from services.apiserver.admission import Admission
+from services.apiserver.allocations import Allocator
+from services.apiserver.companions import Companions
+from services.apiserver.failures import (
+    already_exists,
+    bad_request,
+    conflict,
+    conflict_on,
+    invalid,
+    plain,
+    success,
+)
+from services.apiserver.protocol import Document, Item, Listing, Object, Outcome, Request
+from services.apiserver.routes import Target
+from services.apiserver.selection import Selection
+from services.apiserver.store import Change, Store, Written
+from shared.errors import AlreadyExists, NotFound
+from shared.events.envelope import Author
+from shared.objects import defaults, json, meta, validation
+from shared.objects.registry import Resource
+from shared.objects.validation import Cause
+from shared.state.cache import Record
+
+MAX_OBJECT_BYTES = 1024 * 1024
+GENERATED_NAME_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The write side of the API for every resource."""
+
+    store: Store
+    admission: Admission
+    allocator: Allocator
+    companions: Companions
+
+    async def create(self, request: Request, target: Target) -> Outcome:
+        obj = decoding.decode(request, target.resource)
+        return item(target.resource, await self.store_new(request, target.resource, target.namespace, obj), 201)
+
+    async def store_new(self, request: Request, resource: Resource, namespace: str, obj: Object) -> Written:
+        """Create an object for a caller, generating its name if it has only a generateName."""
+        _set_namespace(resource, obj, namespace)
+        metadata = obj["metadata"]
+        version = metadata.get("resourceVersion")
+        if version not in (None, "", "0"):
+            raise plain(500, "resourceVersion should not be set on objects to be created")
+        generates = not metadata.get("name") and bool(metadata.get("generateName"))
+        for attempt in range(GENERATED_NAME_ATTEMPTS):
+            if generates:
+                metadata["name"] = meta.generate_name(metadata["generateName"])
+            try:
+                return await self._create(request, resource, obj if attempt else meta.copy(obj))
+            except AlreadyExists:
+                if not generates or attempt == GENERATED_NAME_ATTEMPTS - 1:
+                    raise
+        raise already_exists(resource, metadata["name"])
+
+    async def _create(self, request: Request, resource: Resource, obj: Object) -> Written:
+        self.admission.restrict_create(request, resource, obj)
+        await self.admission.check_namespace(resource, obj)
+        strategies.prepare_create(resource, obj)
+        defaults.apply_defaults(resource, obj)
+        await self.admission.mutate(resource, obj)
+        _refuse(resource, obj, validation.validate_create(resource, obj))
+        obj = render.canonical(obj)
+        _check_size(resource, obj)
+        plan = self.allocator.plan(resource, obj, None) or self.companions.plan(resource, obj)
+        if request.dry_run:
+            metadata = obj["metadata"]
+            if self.store.peek(resource, metadata.get("namespace", ""), metadata["name"]) is not None:
+                raise already_exists(resource, metadata["name"])
+            if plan is not None:
+                # picks addresses for show
+                plan()
+            return Written(conversion.to_storage(resource, obj))
+        return await self.store.create(resource, obj, author(request), along=plan)
+
+    async def update(self, request: Request, target: Target) -> Outcome:
+        resource = target.resource
+        obj = decoding.decode(request, resource)
+        _set_namespace(resource, obj, target.namespace)
+        _check_name(obj, target.name)
+        expected = expected_revision(obj)
+
+        def replace(record: Record) -> Object:
+            _check_uid(resource, obj, conversion.view(resource, record), target)
+            replacement: Object = meta.copy(obj)
+            return replacement
+
+        try:
+            return item(resource, await self.change(request, target, replace, expected))
+        except NotFound:
+            if strategies.key(resource) not in strategies.CREATED_BY_UPDATE or target.subresource is not None:
+                raise
+            obj["metadata"].pop("resourceVersion", None)
+            return item(resource, await self.store_new(request, resource, target.namespace, obj), 201)
+
+    async def patch(self, request: Request, target: Target) -> Outcome:
+        resource = target.resource
+        media = patching.media_of(request)
+        if media == patching.APPLY_PATCH:
+            raise bad_request("server-side apply is not served: use a merge, strategic merge or JSON patch")
+        patch = patching.read_patch(request, media)
+
+        def patched(record: Record) -> Object:
+            obj = patching.apply(request, resource, media, patch, conversion.view(resource, record))
+            if resource.namespaced:
+                _set_namespace(resource, obj, target.namespace)
+            _check_name(obj, target.name)
+            given = expected_revision(obj)
+            if given is not None and given != record.revision:
+                raise conflict(resource, target.name)
+            return obj
+
+        return item(resource, await self.change(request, target, patched, None))
+
+    async def change(
+        self, request: Request, target: Target, make: Callable[[Record], Object], expected: int | None
+    ) -> Written:
+        """Replace an object by what `make` returns for the current record, by the rules of an update."""
+        resource, subresource = target.resource, target.subresource_name
+
+        def mutate(record: Record) -> Change:
+            old = conversion.view(resource, record)
+            obj = make(record)
+            return self._changed(request, resource, obj, old, subresource)
+
+        if request.dry_run:
+            record = await self.store.get(resource, target.namespace, target.name)
+            if expected is not None and expected != record.revision:
+                record = await self.store.latest(resource, target.namespace, target.name)
+                if expected != record.revision:
+                    raise conflict(resource, target.name)
+            return _unstored(resource, mutate(record))
+        return await self.store.update(
+            resource, target.namespace, target.name, mutate, author(request), expected=expected
+        )
+
+    def _changed(self, request: Request, resource: Resource, obj: Object, old: Object, subresource: str) -> Change:
+        strategies.prepare_update(resource, obj, old, subresource)
+        defaults.apply_defaults(resource, obj)
+        self.admission.restrict_update(request, resource, obj, old)
+        _refuse(resource, obj, validation.validate_update(resource, obj, old, subresource))
+        obj = render.canonical(obj)
+        if obj == old:
+            return Change(old)
+        _check_size(resource, obj)
+        if remove.is_finished(resource, obj):
+            # the event of the deletion shows the object with its last finalizer, the answer shows it without
+            return Change(old, remove=True, along=self.allocator.release(resource, old), answer=obj)
+        return Change(obj, along=self.allocator.plan(resource, obj, old))
+
+    async def delete(self, request: Request, target: Target) -> Outcome:
+        options = decoding.read_options(request)
+        resource = target.resource
+        written, gone = await self.remove(request, resource, target.namespace, target.name, options)
+        if gone and strategies.key(resource) not in strategies.RETURNED_WHEN_DELETED:
+            return Document(success(resource, target.name, written.object["metadata"]["uid"]))
+        return item(resource, written)
+
+    async def remove(
+        self, request: Request, resource: Resource, namespace: str, name: str, options: Object
+    ) -> tuple[Written, bool]:
+        """Delete an object; returns what is or was left of it, and whether it is gone."""
+        self.admission.check_delete(resource, name)
+        gone = False
+
+        def mutate(record: Record) -> Change:
+            nonlocal gone
+            old = conversion.view(resource, record)
+            remove.check_preconditions(resource, old, options)
+            removal = remove.decide(resource, old, options, datetime.now(UTC))
+            gone = removal.gone
+            if not removal.changed:
+                return Change(old)
+            along = self.allocator.release(resource, old) if removal.gone else None
+            return Change(removal.object, remove=removal.gone, along=along)
+
+        if request.dry_run or "All" in (options.get("dryRun") or ()):
+            record = await self.store.get(resource, namespace, name)
+            return _unstored(resource, mutate(record)), gone
+        return await self.store.update(resource, namespace, name, mutate, author(request)), gone
+
+    async def delete_collection(self, request: Request, target: Target) -> Outcome:
+        """Delete what the selectors choose; answers the objects as they were."""
+        resource = target.resource
+        selection = Selection.of(request, resource)
+        options = decoding.read_options(request)
+        cache = self.store.stream(resource).cache
+        await cache.consistent()
+        revision = cache.revision
+        chosen = [
+            one for one in self.store.list_objects(resource, target.namespace) if selection.matches(resource, one)
+        ]
+        for record in chosen:
+            try:
+                await self.remove(request, resource, record.ref.namespace, record.ref.name, options)
+            except NotFound:
+                continue
+        return Listing(resource, chosen, revision)
+
+
+def author(request: Request) -> Author:
+    """Who a write is recorded under."""
+    return Author(request.user.name, request.agent, request.manager)
+
+
+def item(resource: Resource, written: Written, status: int = 200) -> Item:
+    """The answer that shows a written object."""
+    if conversion.storage_of(resource) is resource:
+        return Item(resource, written.object, status, written.encoded)
+    return Item(resource, conversion.from_storage(resource, written.object), status)
+
+
+def _unstored(resource: Resource, change: Change) -> Written:
+    """What a dry run shows."""
+    return Written(conversion.to_storage(resource, change.answer or change.object))
+
+
+def expected_revision(obj: Object) -> int | None:
+    """The revision a client's update is based on; None if it says nothing."""
+    version = obj["metadata"].get("resourceVersion")
+    if version in (None, "", "0"):
+        return None
+    if not isinstance(version, str) or not version.isascii() or not version.isdigit():
+        raise plain(500, f'strconv.ParseUint: parsing "{version}": invalid syntax')
+    return int(version)
+
+
+def _set_namespace(resource: Resource, obj: Object, namespace: str) -> None:
+    metadata = obj.setdefault("metadata", {})
+    if metadata is None:
+        metadata = obj["metadata"] = {}
+    if not resource.namespaced:
+        metadata.pop("namespace", None)
+        return
+    if metadata.get("namespace") not in (None, "", namespace):
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    metadata["namespace"] = namespace
+
+
+def _check_name(obj: Object, name: str) -> None:
+    given = obj["metadata"].get("name")
+    if not given:
+        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    if given != name:
+        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+
+
+def _check_uid(resource: Resource, obj: Object, old: Object, target: Target) -> None:
+    given, stored = obj["metadata"].get("uid"), old["metadata"].get("uid")
+    if given and given != stored:
+        where = f"{target.namespace}/{target.name}" if target.namespace else target.name
+        why = (
+            f"StorageError: invalid object, Code: 4, Key: /registry/{resource.plural}/{where}, ResourceVersion: 0, "
+            f"AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
+        )
+        raise conflict_on(resource.group, resource.plural, target.name, why)
+
+
+def _refuse(resource: Resource, obj: Object, causes: list[Cause]) -> None:
+    if causes:
+        raise invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
+
+
+def _check_size(resource: Resource, obj: Object) -> None:
+    if len(json.encode(obj)) > MAX_OBJECT_BYTES:
+        cause = Cause("FieldValueTooLong", f"Too long: may not be more than {MAX_OBJECT_BYTES} bytes", "[]")
+        raise invalid(resource.group, resource.kind, obj["metadata"]["name"], [cause])

@@ -1,0 +1,54 @@
+"""Completion indexes of Indexed Jobs, stored compressed: "0,2-5,9" (batch/v1 JobStatus.completedIndexes)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from services.controllers.actions import Object
+from shared.objects import meta
+
+ANNOTATION = "batch.kubernetes.io/job-completion-index"
+
+
+def parse(text: str | None) -> set[int]:
+    """The indexes in the compressed form; malformed parts are left out."""
+    found: set[int] = set()
+    for part in (text or "").split(","):
+        first, dash, last = part.partition("-")
+        if first.isdecimal() and (last.isdecimal() if dash else True):
+            found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def render(indexes: Iterable[int]) -> str:
+    """The compressed form: runs of two are written "1,2", longer ones "1-3"."""
+    parts: list[str] = []
+    for first, last in _runs(sorted(indexes)):
+        parts += [str(first)] if first == last else [f"{first},{last}" if last == first + 1 else f"{first}-{last}"]
+    return ",".join(parts)
+
+
+def of_pod(pod: Object) -> int | None:
+    """The completion index of a pod, None if it has none."""
+    text = meta.annotations(pod).get(ANNOTATION, "")
+    return int(text) if text.isdecimal() else None
+
+
+def missing(total: int, taken: set[int], wanted: int) -> list[int]:
+    """The first `wanted` of the indexes 0..total-1 that are not taken."""
+    return list(islice((index for index in range(total) if index not in taken), wanted))
+
+
+def _runs(ordered: list[int]) -> Iterator[tuple[int, int]]:
+    start: int | None = None
+    previous = 0
+    for index in ordered:
+        if start is None:
+            start = index
+        elif index > previous + 1:
+            yield start, previous
+            start = index
+        previous = index
+    if start is not None:
+        yield start, previous

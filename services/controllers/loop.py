@@ -1,0 +1,146 @@
+"""One controller at work: changes become keys, keys become plans, plans are carried out.
+
+No expectations are kept. A key is looked at again only after the cache has passed whatever the previous plan wrote,
+so a decision never counts its own unseen writes as missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from services.controllers.actions import Failure, Moment, Object, Plan
+from services.controllers.view import View
+from services.controllers.workqueue import WorkQueue
+from services.controllers.writer import UNREACHABLE, Outcome, Writer
+from shared.errors import WherryError
+from shared.events.subjects import Ref
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+CATCH_UP_LIMIT = 30.0
+"""Seconds until a cache that does not reach our own write is reported and waited for again."""
+
+
+class Reconciler(Protocol[K]):
+    """A controller's pure part."""
+
+    @property
+    def name(self) -> str:
+        """The name of its queue and, with "-controller", of its events' source."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many keys may be worked on at the same time."""
+        ...
+
+    def keys(self, view: View) -> Iterable[K]:
+        """All keys there are, for the first pass."""
+        ...
+
+    def affected(self, ref: Ref, obj: Object | None, previous: Object | None, view: View) -> Iterable[K]:
+        """The keys that one change concerns; `obj` is None after a deletion, `previous` before a creation."""
+        ...
+
+    def plan(self, key: K, view: View, moment: Moment) -> Plan:
+        """What to do about one key now."""
+        ...
+
+
+class Progress(Protocol):
+    """What the loop needs of the cache."""
+
+    async def wait_revision(self, revision: int, timeout: float | None = None) -> None: ...
+    async def consistent(self, timeout: float = 5.0) -> int: ...
+
+
+@dataclass(slots=True)
+class _Unseen:
+    """Writes of a key that the cache has not shown yet."""
+
+    revision: int = 0
+    barrier: bool = False
+
+
+class Loop(Generic[K]):
+    """Runs one reconciler with its queue and workers."""
+
+    def __init__(
+        self, reconciler: Reconciler[K], view: View, cache: Progress, writer: Writer, clock: Callable[[], float]
+    ) -> None:
+        self.reconciler = reconciler
+        self.queue: WorkQueue[K] = WorkQueue(reconciler.name)
+        self._view = view
+        self._cache = cache
+        self._writer = writer
+        self._clock = clock
+        self._unseen: dict[K, _Unseen] = {}
+        self._failures: dict[K, Failure] = {}
+
+    def changed(self, ref: Ref, obj: Object | None, previous: Object | None) -> None:
+        """Queue the keys that a change concerns."""
+        for key in self.reconciler.affected(ref, obj, previous, self._view):
+            self.queue.add(key)
+
+    async def run(self) -> None:
+        """Look at every key once, then at whatever changes."""
+        for key in self.reconciler.keys(self._view):
+            self.queue.add(key)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self.reconciler.workers):
+                    group.create_task(self._work(), name=f"{self.reconciler.name} worker {number}")
+        finally:
+            self.queue.close()
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            try:
+                await self._reconcile(key)
+            except WherryError as error:
+                log.warning("%s %s: %s", self.reconciler.name, key, error)
+                self.queue.retry(key)
+            except Exception:
+                # One object that a decision cannot digest must not stop the others.
+                log.exception("%s %s: decision failed", self.reconciler.name, key)
+                self.queue.retry(key)
+            finally:
+                self.queue.done(key)
+
+    async def _reconcile(self, key: K) -> None:
+        await self._catch_up(key)
+        plan = self.reconciler.plan(key, self._view, Moment(self._clock(), self._failures.get(key)))
+        outcome = await self._writer.perform(plan.actions)
+        self._note(key, outcome)
+        if outcome.failure is not None:
+            log.info("%s %s: %s: %s", self.reconciler.name, key, outcome.failure.reason, outcome.failure.message)
+        if not outcome.ok:
+            self.queue.retry(key)
+            return
+        self.queue.forget(key)
+        if plan.again_after is not None:
+            self.queue.add_after(key, plan.again_after)
+
+    async def _catch_up(self, key: K) -> None:
+        unseen = self._unseen.get(key)
+        if unseen is None:
+            return
+        if unseen.barrier:
+            await self._cache.consistent()
+        await self._cache.wait_revision(unseen.revision, CATCH_UP_LIMIT)
+        del self._unseen[key]
+
+    def _note(self, key: K, outcome: Outcome) -> None:
+        if outcome.failure is not None and outcome.failure.reason != UNREACHABLE:
+            self._failures[key] = outcome.failure
+        elif outcome.ok:
+            self._failures.pop(key, None)
+        if outcome.revision or outcome.barrier:
+            self._unseen[key] = _Unseen(outcome.revision, outcome.barrier)

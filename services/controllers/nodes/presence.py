@@ -1,0 +1,73 @@
+"""Whether a node is there, judged by its lease and by how long we have been able to see leases at all.
+
+A lease that ran out while nobody could renew it proves nothing. So every node gets a full fresh period after our own
+start, a broker reconnect or any other gap of the watch, and while all nodes are gone at once it is taken to be us, or
+the broker, who is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from services.controllers.view import View
+
+NODES = ("", "nodes")
+FRESH_SECONDS = 40.0
+"""How long the watch must have been up before a node without a lease counts as gone: several times a lease's life."""
+LOOK_AGAIN = 2.0
+
+
+class Lease(Protocol):
+    """What is read of a node's lease; instants are monotonic seconds."""
+
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def since(self) -> float: ...
+
+
+class Watch(Protocol):
+    """What is read of the watch of all leases."""
+
+    @property
+    def nodes(self) -> Mapping[str, Lease]: ...
+    @property
+    def up_since(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """alive, gone, or unsure; `again_after` seconds the answer may be another one, without any message."""
+
+    state: Literal["alive", "gone", "unsure"]
+    again_after: float | None = None
+
+
+def judge(lease: Lease | None, up_since: float | None, now: float, fresh: float = FRESH_SECONDS) -> Judgement:
+    """Judge one node; all instants on one monotonic clock, in seconds."""
+    if up_since is None:
+        return Judgement("unsure", LOOK_AGAIN)
+    if lease is not None and lease.alive:
+        return Judgement("alive")
+    left = up_since + fresh - now
+    return Judgement("unsure", left) if left > 0 else Judgement("gone")
+
+
+class Presence:
+    """Judgements by node name, from the lease watch."""
+
+    def __init__(self, watch: Watch, fresh: float = FRESH_SECONDS) -> None:
+        self._watch = watch
+        self._fresh = fresh
+
+    def of(self, node: str) -> Judgement:
+        """The judgement of one node."""
+        now = asyncio.get_running_loop().time()
+        return judge(self._watch.nodes.get(node), self._watch.up_since, now, self._fresh)
+
+    def all_gone(self, view: View) -> bool:
+        """Whether every Node that exists is gone."""
+        return all(self.of(node["metadata"]["name"]).state == "gone" for node in view.every(*NODES))

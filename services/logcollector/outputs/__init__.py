@@ -1,0 +1,1 @@
+"""Where records go. One Protocol (port.py), one module for each kind of output."""

@@ -1,0 +1,113 @@
+"""The keeper's side of making a process: clone3, and then waiting, without blocking, until its program runs.
+
+See launch.py for the other side and for what the channel between them says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+
+from services.nodeagent.keeper import launch
+from services.nodeagent.keeper.loop import Loop
+from shared.kernel import syscalls
+
+SETUP_LIMIT_S = 60.0  # a mount of a dead network file system must not hold a start for ever
+
+
+class Birth:
+    """A process on its way. Exactly one of `message` and readiness comes to be; `on_settled` is then called."""
+
+    def __init__(self, loop: Loop, channel: socket.socket, pid: int, pidfd: int) -> None:
+        self._loop = loop
+        self._channel: socket.socket | None = channel
+        self.pid = pid
+        self.pidfd = pidfd
+        self.console = -1  # the master's descriptor, owned by whoever takes it
+        self.warnings: list[str] = []
+        self.failed = False
+        self.message = ""
+        self.exit_code = 0
+        self.on_settled: Callable[[], None] = lambda: None
+        self._executing = False
+        channel.setblocking(False)
+        loop.watch(channel.fileno(), lambda _events: self.settle())
+        self._limit = loop.after(SETUP_LIMIT_S, self._give_up)
+
+    def settle(self) -> None:
+        """Read what the channel has; when it has ended, decide."""
+        while self._channel is not None:
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._channel, 8192, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self._end()
+                return
+            message = json.loads(data)
+            if "warning" in message:
+                self.warnings.append(message["warning"])
+            elif "console" in message and fds:
+                self.console = fds[0]
+                os.set_inheritable(self.console, False)
+            elif "executing" in message:
+                self._executing = True
+            elif "error" in message:
+                self._fail(message["error"], message["exit_code"])
+
+    def _fail(self, message: str, exit_code: int) -> None:
+        if not self.failed:
+            self.failed, self.message, self.exit_code = True, message, exit_code
+
+    def _end(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        self._limit.cancel()
+        self._loop.forget(channel.fileno())
+        channel.close()
+        if not self._executing:
+            self._fail("the process was killed while its surroundings were made", 128)
+        self.on_settled()
+
+    def _give_up(self) -> None:
+        self._fail(f"the surroundings were not made within {SETUP_LIMIT_S:g} s", 128)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+
+def spawn(
+    loop: Loop,
+    body: Callable[[launch.Channel], None],
+    flags: int,
+    *,
+    cgroup_fd: int = -1,
+    pid_namespace: int = -1,
+) -> Birth:
+    """Make a process that runs `body`; `pid_namespace` is a pidfd (or nsfs descriptor) of the one to be born in.
+
+    Closes `cgroup_fd`. OSError if the kernel refuses.
+    """
+    parent, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    where: AbstractContextManager[None] = nullcontext()
+    if pid_namespace >= 0:
+        where = syscalls.namespace(pid_namespace, syscalls.CLONE_NEWPID)
+    try:
+        with where:
+            pid, pidfd = syscalls.clone(flags, cgroup_fd=cgroup_fd)
+            if pid == 0:
+                launch.run(body, child)
+    except BaseException:
+        parent.close()
+        raise
+    finally:
+        child.close()
+        if cgroup_fd >= 0:
+            os.close(cgroup_fd)
+    return Birth(loop, parent, pid, pidfd)

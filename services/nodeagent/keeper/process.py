@@ -1,0 +1,160 @@
+"""From a newborn process to the program: limits, working directory, seccomp, identity, capabilities, execve.
+
+The order is forced by the kernel: the bounding set needs CAP_SETPCAP, a filter without no_new_privs CAP_SYS_ADMIN, and
+changing the user drops both. What the host cannot give is reported and the program runs all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.nodeagent.keeper import capabilities
+from services.nodeagent.runtime.model import Rlimit
+from shared.kernel import syscalls
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+Warn = Callable[[str], None]
+
+
+class StartFailure(Exception):
+    """The program cannot be started; `exit_code` is what a shell would give."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code
+
+
+@dataclass(slots=True)
+class Process:
+    """Everything about a process that is not its namespaces, with names already turned into numbers."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str = "/"
+    uid: int = 0
+    gid: int = 0
+    groups: list[int] = field(default_factory=list)
+    umask: int = 0o022
+    capabilities: int = 0
+    no_new_privileges: bool = False
+    seccomp: bytes = b""
+    rlimits: dict[str, Rlimit] = field(default_factory=dict)
+    oom_score_adj: int | None = None
+
+
+def set_oom_score(value: int, warn: Warn) -> None:
+    """Set /proc/self/oom_score_adj; lowering it needs CAP_SYS_RESOURCE (proc(5)), without which it stays."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(str(value))
+    except OSError as exc:
+        warn(f"oom_score_adj {value} could not be set: {exc.strerror}")
+
+
+def set_rlimits(limits: dict[str, Rlimit], warn: Warn) -> None:
+    """Set resource limits; one above what this host permits is set as high as it does."""
+    for name, limit in limits.items():
+        constant = "RLIMIT_" + name.upper().removeprefix("RLIMIT_")
+        number = getattr(resource, constant, None)
+        if number is None:
+            raise StartFailure(f"unknown resource limit {name!r}", 128)
+        wanted = (limit.soft, limit.hard)
+        try:
+            resource.setrlimit(number, wanted)
+        except (ValueError, OSError) as exc:
+            ceiling = resource.getrlimit(number)[1]
+            soft = ceiling if limit.soft < 0 else min(limit.soft, ceiling)
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(number, (soft, ceiling))
+            warn(f"resource limit {name} {limit.soft}:{limit.hard} was lowered to {soft}:{ceiling}: {exc}")
+
+
+def change_directory(path: str, *, create: bool) -> None:
+    """Enter the working directory. A descriptor that leads out of the root is refused (CVE-2024-21626)."""
+    try:
+        if create:
+            os.makedirs(path, mode=0o755, exist_ok=True)
+        os.chdir(path)
+    except OSError as exc:
+        code = 126 if isinstance(exc, PermissionError) else 128
+        raise StartFailure(f"working directory {path!r}: {(exc.strerror or '').lower()}", code) from exc
+    try:
+        os.getcwd()
+    except OSError as exc:
+        raise StartFailure(f"working directory {path!r} is outside of the container", 128) from exc
+
+
+def home_of(uid: int) -> str:
+    """The home directory that the container's own /etc/passwd gives the user, else "/"."""
+    with contextlib.suppress(OSError), open("/etc/passwd", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields = line.split(":")
+            if len(fields) >= 6 and fields[2] == str(uid):
+                return fields[5] or "/"
+    return "/"
+
+
+def become(process: Process) -> None:
+    """Take on the identity. Nothing that needs privilege can be done afterwards."""
+    for number in range(len(capabilities.NAMES)):
+        if not process.capabilities >> number & 1:
+            with contextlib.suppress(OSError):  # this kernel knows fewer
+                syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+    syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
+    if process.no_new_privileges:
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    os.setgroups(process.groups)
+    if process.seccomp:
+        syscalls.seccomp_filter(process.seccomp)
+    os.setresgid(process.gid, process.gid, process.gid)
+    os.setresuid(process.uid, process.uid, process.uid)
+    permitted = syscalls.capget()[1] & process.capabilities
+    syscalls.capset(permitted, permitted, 0)
+    os.umask(process.umask)
+
+
+def reset_signals() -> None:
+    """Undo what Python does to signals, which execve(2) would hand on: an ignored SIGPIPE, and any mask."""
+    for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def candidates(program: str, search: str) -> list[str]:
+    """Where to look for a program, in order; a name with a slash is looked for nowhere else."""
+    if "/" in program:
+        return [program]
+    return [f"{directory or '.'}/{program}" for directory in search.split(":")]
+
+
+def execute(process: Process) -> None:
+    """Replace this process by the program. StartFailure with the words and codes that users of runc and Docker know."""
+    program = process.argv[0]
+    denied: OSError | None = None
+    missing: OSError | None = None
+    for path in candidates(program, process.env.get("PATH", DEFAULT_PATH)):
+        try:
+            os.execve(path, process.argv, process.env)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            missing = missing or (exc if os.path.exists(path) else None)
+        except PermissionError as exc:
+            denied = denied or exc
+        except OSError as exc:
+            if exc.errno == errno.ENOEXEC:
+                raise StartFailure(f'exec: "{path}": exec format error', 126) from exc
+            raise StartFailure(f'exec: "{path}": {(exc.strerror or "").lower()}', 126) from exc
+    if denied is not None:
+        raise StartFailure(f'exec: "{program}": permission denied', 126)
+    if missing is not None:  # the file is there, but not its interpreter
+        raise StartFailure(f'exec: "{program}": interpreter not found: no such file or directory', 127)
+    if "/" in program:
+        raise StartFailure(f'exec: "{program}": stat {program}: no such file or directory', 127)
+    raise StartFailure(f'exec: "{program}": executable file not found in $PATH', 127)

@@ -1,0 +1,249 @@
+"""The namespaces that a pod's containers share, kept by bind mounts of their files instead of by a waiting process.
+
+Network: /run/netns/<name>, so that ip-netns(8) lists the pod. IPC and UTS: files beside the record, with the pod's
+/dev/shm. Only a shared PID namespace needs a process (see pause.py). Everything is made in the order in which a keeper
+that was killed half-way can find and remove it: the record first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from services.nodeagent.keeper import launch, pause, pidfds
+from services.nodeagent.keeper.store import Store, check_id
+from services.nodeagent.runtime.model import (
+    InterfaceStats,
+    Resources,
+    SandboxSpec,
+    SandboxState,
+    decode,
+    encode,
+)
+from shared.kernel import mounts, netns, syscalls
+from shared.kernel.cgroups.groups import Groups
+
+# as containerd and Docker set them: no service of a pod needs a capability to bind port 80 or to ping
+DEFAULT_SYSCTLS = {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": "0 2147483647",
+}
+
+_IPC_SYSCTLS = ("fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """A sandbox as the keeper holds it. `pause_fd` is a pidfd, -1 without a shared PID namespace."""
+
+    spec: SandboxSpec
+    state: SandboxState
+    pause_pid: int = 0
+    pause_started: int = 0
+    pause_fd: int = -1
+
+
+def validate(spec: SandboxSpec) -> None:
+    """ValueError naming the field that cannot be right."""
+    check_id(spec.id, "sandbox")
+    if not spec.host_network:
+        netns.path_of(spec.netns_name)
+    if not spec.cgroup.startswith("/") or ".." in spec.cgroup.split("/") or spec.cgroup.endswith("/"):
+        raise ValueError(f"sandbox cgroup {spec.cgroup!r} is not an absolute path below the node's group")
+    for name in spec.sysctls:
+        if name.startswith("net.") and spec.host_network:
+            raise ValueError(f"sysctl {name} is not allowed with host network")
+        if name.startswith(_IPC_SYSCTLS) and spec.host_ipc:
+            raise ValueError(f"sysctl {name} is not allowed with host IPC")
+        if not name.startswith(("net.", *_IPC_SYSCTLS)):
+            raise ValueError(f"sysctl {name} does not belong to a pod's namespaces")
+
+
+class Sandboxes:
+    def __init__(self, store: Store, groups: Groups) -> None:
+        self._store = store
+        self._groups = groups
+        self.held: dict[str, Sandbox] = {}
+
+    def path(self, sandbox_id: str, name: str) -> str:
+        return self._store.path(sandbox_id, name)
+
+    def create(self, spec: SandboxSpec) -> SandboxState:
+        """Make the sandbox, or return the one that is there. OSError, ValueError; then nothing is left."""
+        held = self.held.get(spec.id)
+        if held is not None:
+            return held.state
+        validate(spec)
+        path = "" if spec.host_network else netns.path_of(spec.netns_name)
+        state = SandboxState(spec.id, "ready", path, time.time(), dict(spec.labels))
+        sandbox = self.held[spec.id] = Sandbox(spec, state)
+        try:
+            self._save(sandbox)
+            self._groups.create(spec.cgroup)
+            if spec.resources is not None:
+                self._groups.limit(spec.cgroup, spec.resources)
+            self._make_namespaces(spec)
+            if spec.share_process and not spec.host_pid:
+                self._start_pause(sandbox)
+                self._save(sandbox)
+        except BaseException:
+            self.discard(spec.id)
+            raise
+        return state
+
+    def _save(self, sandbox: Sandbox) -> None:
+        record = {
+            "spec": encode(sandbox.spec),
+            "state": encode(sandbox.state),
+            "pause_pid": sandbox.pause_pid,
+            "pause_started": sandbox.pause_started,
+        }
+        self._store.save(sandbox.spec.id, record)
+
+    def _make_namespaces(self, spec: SandboxSpec) -> None:
+        kinds = 0
+        if not spec.host_network:
+            kinds |= syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS
+        if not spec.host_ipc:
+            kinds |= syscalls.CLONE_NEWIPC
+            self._make_shm(spec)
+        if not kinds:
+            return
+        with syscalls.unshared(kinds):
+            if not spec.host_network:
+                netns.raise_loopback()
+                netns.release(netns.path_of(spec.netns_name))
+                netns.keep("/proc/thread-self/ns/net", netns.path_of(spec.netns_name))
+                socket.sethostname(spec.hostname or spec.id[:12])
+                netns.keep("/proc/thread-self/ns/uts", self.path(spec.id, "uts"))
+                for name, value in DEFAULT_SYSCTLS.items():
+                    with contextlib.suppress(OSError):
+                        netns.write_sysctl(name, value)
+            if not spec.host_ipc:
+                netns.keep("/proc/thread-self/ns/ipc", self.path(spec.id, "ipc"))
+            for name, value in spec.sysctls.items():
+                netns.write_sysctl(name, value)
+
+    def _make_shm(self, spec: SandboxSpec) -> None:
+        directory = self.path(spec.id, "shm")
+        os.mkdir(directory, 0o700)
+        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+        syscalls.mount("shm", directory, "tmpfs", flags, "mode=1777,size=65536k")
+
+    def _start_pause(self, sandbox: Sandbox) -> None:
+        cgroup = sandbox.spec.cgroup + "/pause"  # a group with groups below it may not hold processes in v2
+        self._groups.create(cgroup)
+        entrances, namespaces = self._groups.entrances(cgroup), self.namespaces(sandbox)
+        birth = self._groups.birth_fd(cgroup)
+        parent, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with parent:
+            pid, pidfd = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS, cgroup_fd=birth)
+            if pid == 0:
+                launch.run(lambda channel: pause.run(entrances, namespaces, channel), child)
+            child.close()
+            if birth >= 0:
+                os.close(birth)
+            sandbox.pause_pid, sandbox.pause_fd = pid, pidfd
+            failure = parent.recv(8192)  # ends with its execve, a millisecond away
+            if failure:
+                raise OSError(f"the pod's first process could not be started: {failure.decode()}")
+            sandbox.pause_started = pidfds.start_time(pid)
+
+    def namespaces(self, sandbox: Sandbox) -> list[tuple[str, int]]:
+        """What a container's process joins by path, the shared PID namespace apart."""
+        spec = sandbox.spec
+        result = []
+        if not spec.host_network:
+            result.append((sandbox.state.netns_path, syscalls.CLONE_NEWNET))
+            result.append((self.path(spec.id, "uts"), syscalls.CLONE_NEWUTS))
+        if not spec.host_ipc:
+            result.append((self.path(spec.id, "ipc"), syscalls.CLONE_NEWIPC))
+        return result
+
+    def update_resources(self, sandbox_id: str, resources: Resources) -> None:
+        sandbox = self.held[sandbox_id]
+        self._groups.limit(sandbox.spec.cgroup, resources)
+        sandbox.spec.resources = resources
+        self._save(sandbox)
+
+    def interfaces(self, sandbox_id: str) -> list[InterfaceStats]:
+        path = self.held[sandbox_id].state.netns_path
+        if not path:
+            return _read_interfaces()
+        with netns.enter(path):
+            return _read_interfaces()
+
+    def discard(self, sandbox_id: str) -> None:
+        """Remove everything a sandbox consists of, also what an interrupted `create` left; idempotent."""
+        sandbox = self.held.get(sandbox_id)
+        if sandbox is not None and sandbox.pause_fd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(sandbox.pause_fd, signal.SIGKILL)
+            pidfds.wait(sandbox.pause_fd)
+            os.close(sandbox.pause_fd)
+            sandbox.pause_fd = -1
+        for name in ("uts", "ipc"):
+            netns.release(self.path(sandbox_id, name))
+        shm = self.path(sandbox_id, "shm")
+        mounts.unmount(shm)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(shm)
+        if sandbox is not None:
+            if sandbox.spec.netns_name and not sandbox.spec.host_network:
+                netns.delete(sandbox.spec.netns_name)
+            self._groups.kill(sandbox.spec.cgroup)
+        self._store.remove(sandbox_id)
+        self.held.pop(sandbox_id, None)
+
+    def remove_group(self, cgroup: str) -> bool:
+        """Remove a pod's group unless another sandbox of the same pod uses it; False while it is busy."""
+        if any(other.spec.cgroup == cgroup for other in self.held.values()):
+            return True
+        return self._groups.remove(cgroup, parents=True)
+
+    def recover(self) -> None:
+        """Take up what an earlier keeper left; a sandbox whose namespaces are gone (a reboot) is "gone"."""
+        for sandbox_id, record in self._store.load().items():
+            if record is None or "state" not in record:
+                self.discard(sandbox_id)
+                continue
+            sandbox = self._revive(record)
+            self.held[sandbox_id] = sandbox
+            problem = self._missing(sandbox)
+            if problem:
+                sandbox.state.state, sandbox.state.message = "gone", problem
+
+    @staticmethod
+    def _revive(record: dict[str, Any]) -> Sandbox:
+        sandbox = Sandbox(
+            decode(SandboxSpec, record["spec"]),
+            decode(SandboxState, record["state"]),
+            record["pause_pid"],
+            record["pause_started"],
+        )
+        sandbox.pause_fd = pidfds.open_again(sandbox.pause_pid, sandbox.pause_started)
+        return sandbox
+
+    def _missing(self, sandbox: Sandbox) -> str:
+        for path, _kind in self.namespaces(sandbox):
+            if not mounts.is_mount_point(path):
+                return f"namespace {path} is gone"
+        if sandbox.spec.share_process and not sandbox.spec.host_pid and sandbox.pause_fd < 0:
+            return "the shared PID namespace has ended"
+        return ""
+
+
+def _read_interfaces() -> list[InterfaceStats]:
+    with open("/proc/thread-self/net/dev", encoding="ascii") as file:
+        lines = file.read().splitlines()[2:]
+    result = []
+    for line in lines:
+        name, _, numbers = line.partition(":")
+        values = [int(word) for word in numbers.split()]
+        result.append(InterfaceStats(name.strip(), *values[:4], *values[8:12]))
+    return result

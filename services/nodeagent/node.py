@@ -1,0 +1,218 @@
+"""The Node object: registered, described and kept true, with a patch only when something has changed.
+
+That the node lives is told by its lease, a message that expires, and not by writing the object again and again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from services.nodeagent import machine
+from services.nodeagent.configuration import KUBELET_VERSION, METRICS_PORT, RUNTIME_VERSION, Configuration
+from services.nodeagent.images.model import Image
+from services.nodeagent.link import Api, is_offline
+from services.nodeagent.machine import Usage
+from shared.errors import AlreadyExists, ApiError, BusError, NotFound
+from shared.objects import times
+
+log = logging.getLogger(__name__)
+
+CHECK_S = 10.0
+RETRY_S = 1.0
+# kubelet's default eviction thresholds
+LEAST_MEMORY_BYTES = 100 << 20
+LEAST_DISK_SHARE = 0.10
+MOST_PIDS_SHARE = 0.90
+MOST_IMAGES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Why the node is not ready ("" if it is), and how full it is."""
+
+    trouble: str
+    usage: Usage
+
+
+class LeaseRenewer(Protocol):
+    """What publishes the node's lease."""
+
+    async def renew_node(self, node: str, ttl_s: int, payload: dict[str, Any] | None = None) -> None: ...
+
+
+def node_object(configuration: Configuration, capacity: Mapping[str, str]) -> dict[str, Any]:
+    """A new Node without its conditions."""
+    name = configuration.node
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": node_labels(configuration)},
+        "spec": {},
+        "status": node_status(configuration, capacity),
+    }
+
+
+def node_labels(configuration: Configuration) -> dict[str, str]:
+    """The labels that a node gives itself."""
+    architecture = machine.architecture()
+    return {
+        "beta.kubernetes.io/arch": architecture,
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": architecture,
+        "kubernetes.io/hostname": configuration.node,
+        "kubernetes.io/os": "linux",
+        **configuration.labels,
+    }
+
+
+def node_status(configuration: Configuration, capacity: Mapping[str, str]) -> dict[str, Any]:
+    """The part of the status that changes only with the machine."""
+    return {
+        "addresses": [
+            {"type": "InternalIP", "address": configuration.address},
+            {"type": "Hostname", "address": configuration.node},
+        ],
+        "capacity": dict(capacity),
+        "allocatable": machine.allocatable(dict(capacity)),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": METRICS_PORT}},
+        "nodeInfo": machine.node_info(KUBELET_VERSION, RUNTIME_VERSION),
+    }
+
+
+def conditions(health: Health, previous: Sequence[Mapping[str, Any]], now: str) -> list[dict[str, Any]]:
+    """The node's conditions; times move only when something else does."""
+    usage = health.usage
+    memory = usage.memory_available < LEAST_MEMORY_BYTES
+    disk = usage.disk_available < usage.disk_capacity * LEAST_DISK_SHARE
+    pids = usage.processes > usage.processes_limit * MOST_PIDS_SHARE
+    fresh: list[dict[str, Any]] = [
+        _pressure("MemoryPressure", memory, ("SufficientMemory", "sufficient memory available"), "InsufficientMemory"),
+        _pressure("DiskPressure", disk, ("NoDiskPressure", "no disk pressure"), "DiskPressure"),
+        _pressure("PIDPressure", pids, ("SufficientPID", "sufficient PID available"), "InsufficientPID"),
+        {
+            "type": "Ready",
+            "status": "False" if health.trouble else "True",
+            "reason": "KubeletNotReady" if health.trouble else "KubeletReady",
+            "message": health.trouble or "kubelet is posting ready status",
+        },
+    ]
+    before = {condition.get("type"): condition for condition in previous}
+    for condition in fresh:
+        old = before.get(condition["type"]) or {}
+        same = old.get("status") == condition["status"]
+        condition["lastTransitionTime"] = old.get("lastTransitionTime", now) if same else now
+        unchanged = all(old.get(key) == value for key, value in condition.items())
+        condition["lastHeartbeatTime"] = old.get("lastHeartbeatTime", now) if unchanged else now
+    return fresh
+
+
+def _pressure(kind: str, pressed: bool, good: tuple[str, str], bad_reason: str) -> dict[str, Any]:
+    reason, text = good
+    if pressed:
+        reason, text = bad_reason, text.replace("sufficient", "insufficient").removeprefix("no ")
+    return {
+        "type": kind,
+        "status": "True" if pressed else "False",
+        "reason": f"KubeletHas{reason}",
+        "message": f"kubelet has {text}",
+    }
+
+
+def image_list(images: Sequence[Image]) -> list[dict[str, Any]]:
+    """status.images: the largest first."""
+    ordered = sorted(images, key=lambda image: image.size, reverse=True)[:MOST_IMAGES]
+    return [{"names": list(image.references or [image.reference]), "sizeBytes": image.size} for image in ordered]
+
+
+class NodeStatus:
+    """Registers the node and keeps its status. `health` and `images` are asked; `poke` makes it look at once."""
+
+    def __init__(self, api: Api, configuration: Configuration, capacity: Mapping[str, str]) -> None:
+        self._api = api
+        self._configuration = configuration
+        self._capacity = capacity
+        self._poked = asyncio.Event()
+        self._known: dict[str, Any] = {}
+
+    def poke(self) -> None:
+        """Something that the status shows may have changed."""
+        self._poked.set()
+
+    def observe(self, node: Mapping[str, Any] | None) -> None:
+        """The object as the API has it; None if it was deleted, which makes the node register again."""
+        self._known = dict((node or {}).get("status") or {})
+        if node is None:
+            self._poked.set()
+
+    async def register(self) -> dict[str, Any]:
+        """Create or complete the Node object; returns it. Tries until the API answers."""
+        path = f"/api/v1/nodes/{self._configuration.node}"
+        while True:
+            try:
+                try:
+                    node = await self._api.get(path)
+                except NotFound:
+                    node = await self._api.create("/api/v1/nodes", node_object(self._configuration, self._capacity))
+                labels = node_labels(self._configuration)
+                present = node["metadata"].get("labels") or {}
+                if any(present.get(key) != value for key, value in labels.items()):
+                    node = await self._api.patch(path, {"metadata": {"labels": labels}}, "merge")
+            except AlreadyExists:
+                continue
+            except (ApiError, BusError) as exc:
+                level = logging.INFO if is_offline(exc) else logging.ERROR
+                log.log(level, "node is not registered yet: %s", exc)
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._known = dict(node.get("status") or {})
+                return node
+
+    async def publish(self, health: Health, images: Sequence[Image]) -> bool:
+        """Patch what differs from the API's view; whether the API has it now."""
+        status = node_status(self._configuration, self._capacity)
+        status["images"] = image_list(images)
+        patch = {key: value for key, value in status.items() if self._known.get(key) != value}
+        if "addresses" in patch:
+            patch["addresses"] = [{"$patch": "replace"}, *patch["addresses"]]
+        previous = self._known.get("conditions") or []
+        fresh = conditions(health, previous, times.now())
+        changed = [c for c in fresh if c not in previous]
+        if changed:
+            patch["conditions"] = changed
+        if not patch:
+            return True
+        path = f"/api/v1/nodes/{self._configuration.node}/status"
+        try:
+            answer = await self._api.patch(path, {"status": patch}, "strategic")
+        except NotFound:
+            await self.register()
+            self._poked.set()
+            return False
+        except (ApiError, BusError) as exc:
+            level = logging.INFO if is_offline(exc) else logging.ERROR
+            log.log(level, "node status is not published: %s", exc)
+            return False
+        self._known = dict(answer.get("status") or {})
+        return True
+
+    async def wait_poked(self, delay: float) -> None:
+        """Wait for a poke, at most `delay` seconds."""
+        try:
+            async with asyncio.timeout(delay):
+                await self._poked.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._poked.clear()
+
+
+async def renew_lease(leases: LeaseRenewer, configuration: Configuration) -> None:
+    """Say that the node lives, for ever; silence while the bus is away needs no care, the next one will do."""
+    while True:
+        try:
+            await leases.renew_node(configuration.node, configuration.lease_ttl)
+        except BusError as exc:
+            log.debug("lease not renewed: %s", exc)
+        await asyncio.sleep(configuration.lease_renew)

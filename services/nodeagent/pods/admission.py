@@ -1,0 +1,61 @@
+"""Whether the node can take a pod: the last word after the scheduler, whose view may have been a moment old. Pure.
+
+Source: kubelet's admission (OutOfcpu, OutOfmemory, OutOfpods ...).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from services.nodeagent.pods import specs
+from shared.objects import quantities
+
+Rejection = tuple[str, str]
+
+RESOURCES = ("cpu", "memory", "ephemeral-storage")
+
+
+def admit(
+    pod: Mapping[str, Any], others: Iterable[Mapping[str, Any]], allocatable: Mapping[str, str]
+) -> Rejection | None:
+    """(reason, message) if there is no room for `pod` beside `others`, the pods that hold resources already."""
+    present = list(others)
+    if len(present) + 1 > int(allocatable["pods"]):
+        return "OutOfpods", _message("pods", 1, len(present), int(allocatable["pods"]))
+    for name in RESOURCES:
+        requested = request(pod, name)
+        if not requested:
+            continue
+        used = sum(request(other, name) for other in present)
+        room = quantities.milli(allocatable[name])
+        if used + requested > room:
+            return f"OutOf{name}", _message(name, requested, used, room)
+    return None
+
+
+def request(pod: Mapping[str, Any], name: str) -> int:
+    """What a pod requests, in thousandths: sidecars and apps together, or a larger init container beside the sidecars
+    that were started before it (KEP-753).
+    """
+    running, peak = 0, 0
+    for spec in specs.init_containers(pod):
+        amount = _request(spec, name)
+        if specs.is_sidecar(spec):
+            running += amount
+            peak = max(peak, running)
+        else:
+            peak = max(peak, running + amount)
+    total = running + sum(_request(spec, name) for spec in specs.app_containers(pod))
+    whole = ((pod["spec"].get("resources") or {}).get("requests") or {}).get(name)
+    own = max(total, peak) if whole is None else quantities.milli(str(whole))
+    return own + quantities.milli(str((pod["spec"].get("overhead") or {}).get(name, "0")))
+
+
+def _request(spec: Mapping[str, Any], name: str) -> int:
+    return quantities.milli(str(((spec.get("resources") or {}).get("requests") or {}).get(name, "0")))
+
+
+def _message(name: str, requested: int, used: int, capacity: int) -> str:
+    return (
+        f"Pod was rejected: Node didn't have enough resource: {name}, "
+        f"requested: {requested}, used: {used}, capacity: {capacity}"
+    )

@@ -1,0 +1,188 @@
+"""All pods of the node: from checkpoints, from the keeper and from the API, each to its own worker.
+
+The agent begins with its own memory and what the keeper holds. Only what the API has said since is able to take a pod
+away: as long as the API is silent, nothing is.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from services.nodeagent.layout import sandbox_id
+from services.nodeagent.pods import cleaning
+from services.nodeagent.pods.containers import UID_LABEL
+from services.nodeagent.pods.facilities import Facilities
+from services.nodeagent.pods.records import Phase, PodRecord
+from services.nodeagent.pods.worker import PodWorker
+from services.nodeagent.references import Key
+from services.nodeagent.runtime.model import ContainerState
+from shared.errors import NetworkError, RuntimeFailure
+
+log = logging.getLogger(__name__)
+
+# the container runtime interface has no word for a container that is being started
+_STATE_NAMES = {Phase.STARTING: "created"}
+
+
+class Reconciler(Protocol):
+    """The part of the pod network that finds out about leftovers."""
+
+    async def reconcile(self, live_sandbox_ids: set[str]) -> set[str]: ...
+    async def detach(self, sandbox_id: str) -> None: ...
+
+
+class PodManager:
+    """Owns the workers. `run` first, then the events."""
+
+    def __init__(self, network: Reconciler) -> None:
+        self.workers: dict[str, PodWorker] = {}
+        self._network = network
+        self._tools: Facilities | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._started = asyncio.Event()
+        self._rescan = asyncio.Event()
+
+    async def run(self, tools: Facilities) -> None:
+        """Adopt what is there and work until cancelled."""
+        self._tools = tools
+        sandboxes, containers = await tools.runtime.list()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for checkpoint in tools.checkpoints.load():
+                uid = checkpoint.record.uid
+                worker = self._add(checkpoint.pod, checkpoint.record)
+                worker.adopt(
+                    [s for s in sandboxes if s.labels.get(UID_LABEL) == uid],
+                    [c for c in containers if c.labels.get(UID_LABEL) == uid],
+                )
+                self._launch(worker)
+            log.info("%d pods known from before", len(self.workers))
+            self._started.set()
+            while True:
+                await self._rescan.wait()
+                self._rescan.clear()
+                await self._adopt_again()
+
+    async def wait_started(self) -> None:
+        """Wait until the pods known from before have workers; events must not come earlier."""
+        await self._started.wait()
+
+    def pod_changed(self, kind: str, pod: dict[str, Any], old: dict[str, Any] | None) -> None:
+        """An event of the pod informer."""
+        uid = pod["metadata"]["uid"]
+        if old is not None and old["metadata"]["uid"] != uid:
+            self._removed(old["metadata"]["uid"])
+        if kind == "DELETED":
+            self._removed(uid)
+        elif uid in self.workers:
+            self.workers[uid].update(pod)
+        else:
+            self._new(pod)
+
+    async def pods_synced(self, present: set[str]) -> None:
+        """The API's whole view was read: `present` are the uids of this node's pods; what is not among them ends."""
+        for uid in list(self.workers):
+            if uid not in present:
+                self._removed(uid)
+        await self._remove_orphans()
+
+    def container_exited(self, state: ContainerState) -> None:
+        worker = self.workers.get(state.labels.get(UID_LABEL, ""))
+        if worker is not None:
+            worker.container_exited(state)
+
+    def objects_changed(self, key: Key, uids: set[str]) -> None:
+        for uid in uids:
+            if uid in self.workers:
+                self.workers[uid].objects_changed()
+
+    def keeper_returned(self) -> None:
+        """The connection to the keeper was lost and is back: what it holds may have changed."""
+        self._rescan.set()
+
+    def find(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
+        """The worker of a pod by name, and by uid if that is given."""
+        for worker in self.workers.values():
+            layout = worker.setting.layout
+            if (layout.namespace, layout.name) == (namespace, name) and uid in ("", layout.uid):
+                return worker
+        return None
+
+    def counts(self) -> tuple[int, dict[str, int]]:
+        """Pods with a running sandbox, and containers by state; safe to call from another thread."""
+        states = {"created": 0, "running": 0, "exited": 0}
+        running = 0
+        for worker in tuple(self.workers.values()):
+            running += worker.record.sandbox_ready
+            for container in tuple(worker.record.containers.values()):
+                if container.phase is not Phase.ABSENT:
+                    states[_STATE_NAMES.get(container.phase, container.phase.value)] += 1
+        return running, states
+
+    def _facilities(self) -> Facilities:
+        if self._tools is None:
+            raise RuntimeError("the pod manager does not run")
+        return self._tools
+
+    def _new(self, pod: Mapping[str, Any]) -> None:
+        metadata = pod["metadata"]
+        worker = self._add(pod, PodRecord(metadata["uid"]))
+        worker.adopt([], [])
+        # The end of a pod of which this node remembers nothing is not told again.
+        worker.mute = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        self._launch(worker)
+
+    def _add(self, pod: Mapping[str, Any], record: PodRecord) -> PodWorker:
+        worker = self.workers[record.uid] = PodWorker(pod, record, self._facilities())
+        return worker
+
+    def _launch(self, worker: PodWorker) -> None:
+        if self._group is None:
+            raise RuntimeError("the pod manager does not run")
+        layout = worker.setting.layout
+        self._group.create_task(self._work(worker), name=f"pod {layout.namespace}/{layout.name}")
+
+    async def _work(self, worker: PodWorker) -> None:
+        await worker.run()
+        await cleaning.forget(self._facilities(), worker.setting)
+        del self.workers[worker.record.uid]
+
+    def _removed(self, uid: str) -> None:
+        worker = self.workers.get(uid)
+        if worker is not None:
+            worker.remove()
+
+    async def _adopt_again(self) -> None:
+        sandboxes, containers = await self._facilities().runtime.list()
+        for uid, worker in self.workers.items():
+            worker.adopt(
+                [s for s in sandboxes if s.labels.get(UID_LABEL) == uid],
+                [c for c in containers if c.labels.get(UID_LABEL) == uid],
+            )
+
+    async def _remove_orphans(self) -> None:
+        """Sandboxes, addresses and directories that belong to no pod any more."""
+        tools = self._facilities()
+        sandboxes, _ = await tools.runtime.list()
+        for sandbox in sandboxes:
+            if sandbox.labels.get(UID_LABEL) in self.workers:
+                continue
+            log.info("removing sandbox %s of a pod that is gone", sandbox.id[:12])
+            try:
+                await self._network.detach(sandbox.id)
+                await tools.runtime.remove_sandbox(sandbox.id)
+            except (RuntimeFailure, NetworkError) as exc:
+                log.warning("sandbox %s stays for now: %s", sandbox.id[:12], exc)
+        live = {
+            sandbox_id(uid, worker.record.sandbox_attempt)
+            for uid, worker in self.workers.items()
+            if worker.record.sandbox_attempt >= 0 and not worker.record.cleaned
+        }
+        try:
+            await self._network.reconcile(live)
+        except NetworkError as exc:
+            log.warning("pod network: %s", exc)
+        for uid in tools.checkpoints.uids():
+            if uid not in self.workers:
+                await asyncio.to_thread(tools.checkpoints.forget, uid)

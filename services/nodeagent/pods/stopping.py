@@ -1,0 +1,28 @@
+"""Stopping one container: preStop hook, stop signal, SIGKILL at the deadline. Pure, like everything that decides."""
+
+from services.nodeagent.pods import specs
+from services.nodeagent.pods.instructions import RunPreStop, SignalContainer
+from services.nodeagent.pods.records import ContainerRecord
+from services.nodeagent.pods.view import Plan, View
+
+# kubelet's minimumGracePeriodInSeconds: even a forced stop leaves a moment to exit cleanly.
+MINIMUM_GRACE_S = 2.0
+
+
+def advance_stop(view: View, plan: Plan, name: str, container: ContainerRecord) -> None:
+    """The next step of a stop that has begun."""
+    stop = container.stop
+    if stop is None or not container.running or stop.killed:
+        return
+    if view.now >= stop.deadline:
+        plan.add(SignalContainer(name, kill=True))
+        return
+    plan.wake(stop.deadline)
+    if stop.signalled:
+        return
+    spec = specs.container_spec(view.pod, name) or {}
+    if (spec.get("lifecycle") or {}).get("preStop") and not stop.pre_stop_done:
+        if f"pre-stop/{name}" not in view.jobs:
+            plan.add(RunPreStop(name, stop.deadline - view.now))
+        return
+    plan.add(SignalContainer(name, kill=False))

@@ -1,0 +1,1 @@
+"""Control groups of both generations behind one Protocol; start with `groups.detect`."""

@@ -1,0 +1,308 @@
+"""Request and answer bodies as JSON or YAML, with what Kubernetes wants to know that plain parsers do not tell.
+
+A repeated key is legal JSON, the last one wins; but field validation must name it, so bodies are read with a hook that
+sees every pair. YAML is read as sigs.k8s.io/yaml reads it: YAML 1.1 booleans (y, on), no dates, first document only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+import yaml
+
+from shared.errors import BadRequest
+
+MAX_DEPTH = 250
+"""Nesting allowed in a body; far above any real object, and low enough for recursive code over it."""
+
+MAX_YAML_NODES = 1_000_000
+"""Values a YAML body may expand to through its aliases."""
+
+
+class Decoded(NamedTuple):
+    """A body: the object, and one message for each repeated key."""
+
+    object: dict[str, Any]
+    duplicates: list[str]
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(obj: Any) -> bytes:
+    """Compact JSON."""
+    return _encoder.encode(obj)
+
+
+def encode_yaml(obj: Any) -> bytes:
+    """YAML with sorted keys, as the API server answers it."""
+    text: str = yaml.dump(obj, Dumper=yaml.CSafeDumper, default_flow_style=False, allow_unicode=True)
+    return text.encode()
+
+
+def decode(data: bytes, content_type: str = "application/json") -> Decoded:
+    """Read an object from a JSON body, or from a YAML one if the media type ends in yaml.
+
+    A body of `null` is an empty object, as it is for Kubernetes. BadRequest if the body is malformed, nested deeper
+    than MAX_DEPTH, or not an object.
+    """
+    value, duplicates = _parse_yaml(data) if _is_yaml(content_type) else _parse_json(data)
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise BadRequest(f"the object provided is unrecognized: cannot read an object from a {json_type(value)}")
+    return Decoded(value, duplicates)
+
+
+def parse(data: bytes, content_type: str = "application/json") -> Any:
+    """Any value of a body, for example the list of a JSON patch; BadRequest as for `decode`."""
+    return (_parse_yaml(data) if _is_yaml(content_type) else _parse_json(data))[0]
+
+
+def json_type(value: Any) -> str:
+    """What Go's JSON package calls the type of a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def _is_yaml(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower().endswith("yaml")
+
+
+class _KeyTwiceError(Exception):
+    """An object has a key more than once; the body is then read again by `_pairs_decoder`."""
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it was written, repeated keys included."""
+
+
+def _from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _KeyTwiceError
+    return made
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"invalid character '{name[0]}' looking for beginning of value")
+
+
+def _read_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"number {text} out of range")
+    return number
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_from_pairs, parse_constant=_refuse_constant, parse_float=_read_float)
+_pairs_decoder = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_refuse_constant, parse_float=_read_float)
+
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _parse_json(data: bytes) -> tuple[Any, list[str]]:
+    duplicates: list[str] = []
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as exc:
+        raise _unrecognized("json parse error: body is not UTF-8", data) from exc
+    try:
+        try:
+            value = _decoder.decode(text)
+        except _KeyTwiceError:
+            value = _last_wins(_pairs_decoder.decode(text), "", duplicates)
+    except json.JSONDecodeError as exc:
+        raise _unrecognized(f"json parse error: {_go_syntax_error(exc)}", data) from exc
+    except RecursionError as exc:
+        raise BadRequest(f"body is nested deeper than {MAX_DEPTH} levels") from exc
+    except ValueError as exc:
+        raise _unrecognized(f"json parse error: {exc}", data) from exc
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise BadRequest(f"body is nested deeper than {MAX_DEPTH} levels")
+    if _SURROGATE_ESCAPE.search(data) or _LONG_NUMBER.search(data):
+        value = _portable(value)
+    return value, duplicates
+
+
+def _last_wins(value: Any, path: str, duplicates: list[str]) -> Any:
+    if isinstance(value, _Pairs):
+        made: dict[str, Any] = {}
+        for key, item in value:
+            where = f"{path}.{key}" if path else key
+            if key in made:
+                duplicates.append(f'duplicate field "{where}"')
+            made[key] = _last_wins(item, where, duplicates)
+        return made
+    if isinstance(value, list):
+        return [_last_wins(item, f"{path}[{index}]", duplicates) for index, item in enumerate(value)]
+    return value
+
+
+def _unrecognized(why: str, data: bytes) -> BadRequest:
+    shown = "<empty>" if not data else data[:30].decode(errors="replace") + (" ..." if len(data) > 30 else "")
+    return BadRequest(f"the object provided is unrecognized: couldn't get version/kind; {why} ({shown})")
+
+
+def _go_syntax_error(exc: json.JSONDecodeError) -> str:
+    rest = exc.doc[exc.pos :].lstrip(" \t\r\n")
+    if not rest or exc.msg.startswith("Unterminated string"):
+        return "unexpected end of JSON input"
+    if exc.msg == "Extra data":
+        return f"invalid character {rest[0]!r} after top-level value"
+    if exc.msg.startswith("Invalid control character"):
+        return f"invalid character {exc.doc[exc.pos]!r} in string literal"
+    if exc.msg.startswith("Expecting ','"):
+        return f"invalid character {rest[0]!r} after value"
+    return f"invalid character {rest[0]!r} looking for beginning of value"
+
+
+def _depth(value: Any) -> int:
+    deepest, level = 0, [value]
+    while level:
+        deepest += 1
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+    return deepest
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _portable(value: Any) -> Any:
+    """What Go would have read: U+FFFD for half a surrogate pair, a float for an integer beyond 64 bits."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)
+    if isinstance(value, list):
+        return [_portable(item) for item in value]
+    if isinstance(value, dict):
+        return {_SURROGATE.sub("\ufffd", key): _portable(item) for key, item in value.items()}
+    return value
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as go-yaml resolves it when it is turned into JSON."""
+
+
+_BOOL, _INT, _FLOAT, _NULL = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null"))
+_TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    (_BOOL, r"y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
+    (_INT, r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]*|[1-9][0-9_]*)", "-+0123456789"),
+    (_FLOAT, r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+0123456789."),
+    (_NULL, r"~|null|Null|NULL|", "~nN\0"),
+    ("tag:yaml.org,2002:merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(
+        _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first) + ([""] if _tag == _NULL else [])
+    )
+
+
+def _construct_bool(loader: _Loader, node: yaml.ScalarNode) -> bool:
+    return str(loader.construct_scalar(node)) in _TRUE
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "").lower()
+    digits = text.lstrip("+-")
+    if len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567":
+        text = text.replace("0", "0o", 1)
+    return int(text, 0)
+
+
+def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float | int:
+    number = _read_float(str(loader.construct_scalar(node)))
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+_Loader.add_constructor(_BOOL, _construct_bool)
+_Loader.add_constructor(_INT, _construct_int)
+_Loader.add_constructor(_FLOAT, _construct_float)
+
+
+def _parse_yaml(data: bytes) -> tuple[Any, list[str]]:
+    duplicates: list[str] = []
+    try:
+        loader = _Loader(data)
+        try:
+            node = loader.get_node() if loader.check_node() else None
+            if node is not None:
+                _check_yaml_node(node, duplicates)
+            value = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError) as exc:
+        raise BadRequest(f"the object provided is unrecognized: yaml: {_one_line(exc)}") from exc
+    except RecursionError as exc:
+        raise BadRequest(f"body is nested deeper than {MAX_DEPTH} levels") from exc
+    return _as_json(value), duplicates
+
+
+def _one_line(exc: Exception) -> str:
+    if isinstance(exc, yaml.MarkedYAMLError) and exc.problem_mark is not None:
+        return f"line {exc.problem_mark.line + 1}: {exc.problem}"
+    return str(exc).replace("\n", " ")
+
+
+def _check_yaml_node(root: yaml.Node, duplicates: list[str]) -> None:
+    """Name repeated keys; refuse cycles, deep nesting and aliases that multiply without bound."""
+    budget = MAX_YAML_NODES
+    stack: list[tuple[yaml.Node, int]] = [(root, 1)]
+    while stack:
+        node, depth = stack.pop()
+        budget -= 1
+        if budget < 0:
+            raise ValueError("document contains excessive aliasing")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        if isinstance(node, yaml.SequenceNode):
+            stack.extend((item, depth + 1) for item in reversed(node.value))
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, _ in node.value:
+                name = str(key.value)
+                if name in seen and key.tag != "tag:yaml.org,2002:merge":
+                    duplicates.append(f'line {key.start_mark.line + 1}: key "{name}" already set in map')
+                seen.add(name)
+            stack.extend((item, depth + 1) for _, item in reversed(node.value))
+
+
+def _as_json(value: Any) -> Any:
+    """JSON data: string keys, no sharing between aliases."""
+    if isinstance(value, dict):
+        return {_key(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    raise BadRequest(f"the object provided is unrecognized: yaml: {type(value).__name__} has no JSON form")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, str | int | float):
+        return str(key)
+    raise BadRequest(f"the object provided is unrecognized: yaml: a map key is a {json_type(key)}")

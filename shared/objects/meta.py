@@ -1,0 +1,190 @@
+"""Small questions about objects that every part asks: who owns it, is it going away, is the pod ready."""
+
+import hashlib
+import json
+import secrets
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from shared.objects import times
+
+Object = dict[str, Any]
+
+SAFE_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+"""Letters and digits of generated names: no vowels and no look-alikes, so that no words come out."""
+
+_GENERATED_SUFFIX = 5
+_LONGEST_BASE = 63 - _GENERATED_SUFFIX
+
+
+def key(obj: Mapping[str, Any]) -> tuple[str, str]:
+    """(namespace, name); the namespace is "" for cluster-scoped objects."""
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def name(obj: Mapping[str, Any]) -> str:
+    return str(obj["metadata"]["name"])
+
+
+def namespace(obj: Mapping[str, Any]) -> str:
+    return str(obj["metadata"].get("namespace", ""))
+
+
+def uid(obj: Mapping[str, Any]) -> str:
+    return str(obj["metadata"].get("uid", ""))
+
+
+def labels(obj: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = obj["metadata"].get("labels") or {}
+    return found
+
+
+def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = obj["metadata"].get("annotations") or {}
+    return found
+
+
+def is_deleting(obj: Mapping[str, Any]) -> bool:
+    return bool(obj["metadata"].get("deletionTimestamp"))
+
+
+def owner_reference(obj: Mapping[str, Any], controller: bool = True) -> Object:
+    """A reference to `obj` for the ownerReferences of something it makes."""
+    reference: Object = {
+        "apiVersion": obj["apiVersion"],
+        "kind": obj["kind"],
+        "name": obj["metadata"]["name"],
+        "uid": obj["metadata"]["uid"],
+    }
+    if controller:
+        reference["controller"] = True
+        reference["blockOwnerDeletion"] = True
+    return reference
+
+
+def controller_of(obj: Mapping[str, Any]) -> Object | None:
+    """The owner reference of the managing controller, if there is one."""
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            return dict(reference)
+    return None
+
+
+def is_controlled_by(obj: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    reference = controller_of(obj)
+    return reference is not None and reference["uid"] == owner["metadata"]["uid"]
+
+
+def condition(obj: Mapping[str, Any], type: str) -> Object | None:  # noqa: A002
+    """The status condition of that type, if the object has it."""
+    for one in (obj.get("status") or {}).get("conditions") or ():
+        if one.get("type") == type:
+            return dict(one)
+    return None
+
+
+def condition_true(obj: Mapping[str, Any], type: str) -> bool:  # noqa: A002
+    found = condition(obj, type)
+    return found is not None and found.get("status") == "True"
+
+
+def set_condition(
+    conditions: list[Object],
+    type: str,  # noqa: A002
+    status: str,
+    reason: str = "",
+    message: str = "",
+    now: str | None = None,
+    **extra: Any,
+) -> bool:
+    """Set a condition in place and tell whether anything changed; the transition time moves with the status only."""
+    wanted: Object = {"type": type, "status": status, **extra}
+    if reason:
+        wanted["reason"] = reason
+    if message:
+        wanted["message"] = message
+    for index, present in enumerate(conditions):
+        if present.get("type") != type:
+            continue
+        if present.get("status") == status and "lastTransitionTime" in present:
+            wanted["lastTransitionTime"] = present["lastTransitionTime"]
+        else:
+            wanted["lastTransitionTime"] = now or times.now()
+        merged = {**{k: v for k, v in present.items() if k not in ("reason", "message")}, **wanted}
+        if merged == present:
+            return False
+        conditions[index] = merged
+        return True
+    wanted["lastTransitionTime"] = now or times.now()
+    conditions.append(wanted)
+    return True
+
+
+def pod_phase(pod: Mapping[str, Any]) -> str:
+    return str((pod.get("status") or {}).get("phase") or "Pending")
+
+
+def pod_finished(pod: Mapping[str, Any]) -> bool:
+    """Whether the pod has run to its end, well or not."""
+    return pod_phase(pod) in ("Succeeded", "Failed")
+
+
+def pod_active(pod: Mapping[str, Any]) -> bool:
+    """Whether a controller counts the pod as one of its replicas."""
+    return not pod_finished(pod) and not is_deleting(pod)
+
+
+def pod_ready(pod: Mapping[str, Any]) -> bool:
+    return condition_true(pod, "Ready")
+
+
+def pod_ready_since(pod: Mapping[str, Any]) -> str | None:
+    """When the pod last became ready; None while it is not."""
+    found = condition(pod, "Ready")
+    return found.get("lastTransitionTime") if found is not None and found.get("status") == "True" else None
+
+
+def pod_available(pod: Mapping[str, Any], min_ready_seconds: int, now: str) -> bool:
+    """Whether the pod has been ready for at least `min_ready_seconds`."""
+    since = pod_ready_since(pod)
+    if not pod_ready(pod):
+        return False
+    if min_ready_seconds == 0:
+        return True
+    return since is not None and times.seconds_between(since, now) >= min_ready_seconds
+
+
+def new_uid() -> str:
+    return str(uuid.uuid4())
+
+
+def generate_name(base: str) -> str:
+    """A name from a generateName prefix: five random characters, the prefix cut so that 63 are not exceeded."""
+    suffix = "".join(secrets.choice(SAFE_ALPHABET) for _ in range(_GENERATED_SUFFIX))
+    return base[:_LONGEST_BASE] + suffix
+
+
+def hash_template(template: Mapping[str, Any], collision_count: int = 0) -> str:
+    """A short stable hash of a pod template, fit for a label and a name (the pod-template-hash).
+
+    Equal templates hash equally whatever their key order; another `collision_count` gives another hash.
+    """
+    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.blake2b(f"{text}{collision_count or ''}".encode(), digest_size=4).digest()
+    number = str(int.from_bytes(digest, "big"))
+    return "".join(SAFE_ALPHABET[ord(digit) % len(SAFE_ALPHABET)] for digit in number)
+
+
+def copy(value: Any) -> Any:
+    """A deep copy of JSON data, several times faster than copy.deepcopy."""
+    kind = type(value)
+    if kind is dict:
+        return {k: copy(v) if type(v) in _CONTAINERS else v for k, v in value.items()}
+    if kind is list:
+        return [copy(v) if type(v) in _CONTAINERS else v for v in value]
+    return value
+
+
+_CONTAINERS = frozenset({dict, list})

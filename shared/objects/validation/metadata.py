@@ -1,0 +1,113 @@
+"""Object metadata: names, labels, annotations, owners, finalizers; what of it may change."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shared.objects.registry import Resource
+from shared.objects.validation import names
+from shared.objects.validation.causes import Cause, forbidden, invalid, required, too_long
+
+MAX_ANNOTATION_BYTES = 256 * 1024
+
+_STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
+_NAMES: dict[str, Callable[[str], list[str]]] = {"Namespace": names.label, "Service": names.label}
+"""Kinds whose names must be DNS labels; those of all others are subdomains."""
+
+
+def create(resource: Resource, obj: Mapping[str, Any]) -> list[Cause]:
+    metadata = obj.get("metadata") or {}
+    rule = _NAMES.get(resource.kind, names.subdomain)
+    found: list[Cause] = []
+    prefix = metadata.get("generateName")
+    if prefix:
+        found += [invalid("metadata.generateName", prefix, one) for one in rule(_masked(prefix))]
+    name = metadata.get("name")
+    if name:
+        found += [invalid("metadata.name", name, one) for one in rule(name)]
+    elif not prefix:
+        found.append(required("metadata.name", "name or generateName is required"))
+    namespace = metadata.get("namespace")
+    if resource.namespaced:
+        if not namespace:
+            found.append(required("metadata.namespace"))
+        else:
+            found += [invalid("metadata.namespace", namespace, one) for one in names.label(namespace)]
+    elif namespace:
+        found.append(forbidden("metadata.namespace", "not allowed on this type"))
+    return found + _common(metadata)
+
+
+def update(obj: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
+    """Complaints about what an update does to the metadata; the caller has already put back what clients cannot set."""
+    metadata, before = obj.get("metadata") or {}, old.get("metadata") or {}
+    found = [
+        invalid(f"metadata.{key}", metadata.get(key, ""), "field is immutable")
+        for key in ("name", "namespace", "uid")
+        if metadata.get(key) != before.get(key)
+    ]
+    if before.get("deletionTimestamp"):
+        added = [one for one in metadata.get("finalizers") or () if one not in (before.get("finalizers") or ())]
+        if added:
+            listed = ", ".join(f'"{one}"' for one in added)
+            detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {{{listed}}}"
+            found.append(forbidden("metadata.finalizers", detail))
+    return found + _common(metadata)
+
+
+def labels(field: str, values: Mapping[str, str] | None) -> list[Cause]:
+    found: list[Cause] = []
+    for key, value in (values or {}).items():
+        found += [invalid(field, key, one) for one in names.qualified_name(key)]
+        found += [invalid(field, value, one) for one in names.label_value(value)]
+    return found
+
+
+def annotations(field: str, values: Mapping[str, str] | None) -> list[Cause]:
+    found: list[Cause] = []
+    size = 0
+    for key, value in (values or {}).items():
+        found += [invalid(field, key, one) for one in names.qualified_name(key.lower())]
+        size += len(key.encode()) + len(value.encode())
+    if size > MAX_ANNOTATION_BYTES:
+        found.append(too_long(field, MAX_ANNOTATION_BYTES))
+    return found
+
+
+def _masked(prefix: str) -> str:
+    """A prefix may end in a dash, for something follows it."""
+    return prefix[:-1] + "a" if len(prefix) > 1 and prefix.endswith("-") else prefix
+
+
+def _common(metadata: Mapping[str, Any]) -> list[Cause]:
+    found = labels("metadata.labels", metadata.get("labels"))
+    found += annotations("metadata.annotations", metadata.get("annotations"))
+    found += _finalizers(metadata.get("finalizers") or ())
+    found += _owners(metadata.get("ownerReferences") or ())
+    return found
+
+
+def _finalizers(finalizers: Any) -> list[Cause]:
+    found: list[Cause] = []
+    for one in finalizers:
+        complaints = names.qualified_name(one)
+        found += [invalid("metadata.finalizers", one, complaint) for complaint in complaints]
+        if not complaints and "/" not in one and one not in _STANDARD_FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            found.append(invalid("metadata.finalizers", one, detail))
+    return found
+
+
+def _owners(owners: Any) -> list[Cause]:
+    found: list[Cause] = []
+    controllers = [one.get("name", "") for one in owners if one.get("controller")]
+    for owner in owners:
+        for key in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(key):
+                found.append(invalid(f"metadata.ownerReferences.{key}", "", f"{key} must not be empty"))
+    if len(controllers) > 1:
+        detail = (
+            'Only one reference can have Controller set to true. Found "true" in references for '
+            f"{controllers[0]} and {controllers[1]}"
+        )
+        found.append(invalid("metadata.ownerReferences", list(owners), detail))
+    return found

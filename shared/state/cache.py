@@ -1,0 +1,332 @@
+"""All objects of a stream (or the part a process needs) in memory: what every read, list and watch is served from.
+
+It has no I/O: a feed puts revisions in, in order, and everything else happens synchronously, so that whoever reads two
+objects without awaiting in between reads one snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import time
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+from shared.errors import BusTimeout, RevisionTooOld, StateError
+from shared.events.subjects import Ref
+from shared.state.record import Change, Record
+from shared.state.streams import TOMBSTONE_S
+from shared.state.subscription import Subscription
+
+__all__ = ["Cache", "Change", "Record", "Subscription"]
+
+log = logging.getLogger(__name__)
+
+RING: Final = 4096
+
+Key = tuple[str, str]
+ChangeCallback = Callable[[Change], None]
+# inside the class the name list is the method
+Records = list[Record]
+Replay = list[Change]
+
+
+class _Table:
+    """The objects of one resource, their keys in order, and the last changes."""
+
+    __slots__ = ("floor", "keys", "records", "ring", "ring_size", "sorted", "subscriptions")
+
+    def __init__(self, floor: int, ring_size: int) -> None:
+        self.records: dict[Key, Record] = {}
+        self.keys: list[Key] = []
+        self.sorted = True
+        self.ring: deque[Change] = deque()
+        self.ring_size = ring_size
+        self.floor = floor
+        self.subscriptions: set[Subscription] = set()
+
+    def put(self, key: Key, record: Record) -> None:
+        if key not in self.records:
+            if self.sorted and len(self.keys) > 32 and self.keys[-1] > key:
+                insort(self.keys, key)
+            else:
+                self.sorted = self.sorted and (not self.keys or self.keys[-1] < key)
+                self.keys.append(key)
+        self.records[key] = record
+
+    def remove(self, key: Key) -> None:
+        del self.records[key]
+        self.order()
+        del self.keys[bisect_left(self.keys, key)]
+
+    def order(self) -> list[Key]:
+        if not self.sorted:
+            self.keys.sort()
+            self.sorted = True
+        return self.keys
+
+    def remember(self, change: Change) -> None:
+        if len(self.ring) >= self.ring_size:
+            self.floor = self.ring.popleft().revision
+        self.ring.append(change)
+        for subscription in self.subscriptions:
+            subscription.offer(change)
+
+
+class Cache:
+    """See the module. `ring` is how many changes per resource can be replayed to a watch that resumes."""
+
+    def __init__(self, ring: int = RING) -> None:
+        self.revision = 0
+        self.loaded = False
+        self.barrier: Callable[[], Awaitable[int]] | None = None
+        self._ring = ring
+        self._floor = 0
+        self._tables: dict[tuple[str, str], _Table] = {}
+        self._tombstones: dict[Ref, tuple[int, float]] = {}
+        self._expiry: deque[tuple[float, Ref, int]] = deque()
+        self._callbacks: list[ChangeCallback] = []
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiter_count = 0
+        self._batch: asyncio.Future[int] | None = None
+        self._barrier_lock = asyncio.Lock()
+
+    # reading
+
+    def get(self, ref: Ref) -> Record | None:
+        """The object's last revision, None if it does not exist."""
+        table = self._tables.get(ref[:2])
+        return table.records.get(ref[2:]) if table else None
+
+    def list(self, group: str, resource: str, namespace: str = "") -> Records:
+        """All objects of a resource, or of one namespace, sorted by namespace and name."""
+        table = self._tables.get((group, resource))
+        if table is None:
+            return []
+        keys = table.order()
+        records = table.records
+        if namespace:
+            keys = keys[bisect_left(keys, (namespace, "")) : bisect_left(keys, (namespace + "\0", ""))]
+        return [records[key] for key in keys]
+
+    def count(self, group: str, resource: str) -> int:
+        """How many objects of a resource there are."""
+        table = self._tables.get((group, resource))
+        return len(table.records) if table else 0
+
+    def resources(self) -> Sequence[tuple[str, str]]:
+        """(group, plural) of every resource with at least one object."""
+        return sorted(key for key, table in self._tables.items() if table.records)
+
+    def expected(self, ref: Ref) -> int:
+        """What a compare-and-set of this object must expect: its last revision, its tombstone's, or 0."""
+        record = self.get(ref)
+        if record is not None:
+            return record.revision
+        self._expire_tombstones()
+        return self._tombstones.get(ref, (0, 0.0))[0]
+
+    def floor(self, group: str, resource: str) -> int:
+        """The lowest revision from which a watch of this resource can resume."""
+        table = self._tables.get((group, resource))
+        return table.floor if table else self._floor
+
+    # waiting and watching
+
+    async def wait_revision(self, revision: int, timeout: float | None = None) -> None:
+        """Wait until everything up to `revision` has been applied. BusTimeout after `timeout` seconds."""
+        if self.revision >= revision:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiter_count += 1
+        heapq.heappush(self._waiters, (revision, self._waiter_count, future))
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        except TimeoutError as exc:
+            raise BusTimeout(f"revision {revision} was not reached, the cache is at {self.revision}") from exc
+
+    async def consistent(self, timeout: float = 5.0) -> int:
+        """Wait until the cache holds everything written before this call; the revision reached.
+
+        Callers that arrive while a barrier is on its way share the next one. BusTimeout, Disconnected.
+        """
+        if self.barrier is None:
+            raise StateError("the cache has no feed that could make a barrier")
+        try:
+            async with asyncio.timeout(timeout):
+                revision = await self._shared_barrier()
+                await self.wait_revision(revision)
+        except TimeoutError as exc:
+            raise BusTimeout(f"no consistent read within {timeout:g} s") from exc
+        return max(revision, self.revision)
+
+    async def _shared_barrier(self) -> int:
+        assert self.barrier is not None
+        while True:
+            batch = self._batch
+            if batch is not None:
+                await asyncio.wait((batch,))
+                if batch.cancelled():
+                    # the one who made the barrier was cancelled, its followers were not
+                    continue
+                return batch.result()
+            batch = self._batch = asyncio.get_running_loop().create_future()
+            try:
+                async with self._barrier_lock:
+                    # whoever arrives from here on might have written after the barrier was published
+                    self._batch = None
+                    revision = await self.barrier()
+            except asyncio.CancelledError:
+                batch.cancel()
+                raise
+            except Exception as exc:
+                batch.set_exception(exc)
+                batch.exception()
+                raise
+            finally:
+                if self._batch is batch:
+                    self._batch = None
+            batch.set_result(revision)
+            return revision
+
+    def subscribe(self, group: str, resource: str, namespace: str = "", since: int | None = None) -> Subscription:
+        """The changes after revision `since`, or from now on. RevisionTooOld if they are no longer remembered."""
+        table = self._table((group, resource))
+        after = self.revision if since is None else since
+        if after < table.floor:
+            raise RevisionTooOld(f"revision {after} is below {table.floor}", floor=table.floor)
+        subscription = Subscription(namespace, after, table.subscriptions.discard)
+        if after < self.revision:
+            replay: Replay = []
+            for change in reversed(table.ring):
+                if change.revision <= after:
+                    break
+                replay.append(change)
+            for change in reversed(replay):
+                subscription.offer(change)
+        table.subscriptions.add(subscription)
+        return subscription
+
+    def on_change(self, callback: ChangeCallback) -> Callable[[], None]:
+        """Call `callback` with every Change, synchronously; first with an ADDED for everything that is there.
+
+        The result takes the callback off again.
+        """
+        for table in self._tables.values():
+            for record in list(table.records.values()):
+                callback(Change("ADDED", record, None, record.revision))
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    # writing, for the feed
+
+    def apply(self, records: Iterable[Record]) -> None:
+        """Take in revisions, in order; those of one call become visible together."""
+        for record in records:
+            self._apply(record)
+        self._wake()
+
+    def advance(self, revision: int) -> None:
+        """Note that everything up to `revision` was seen, though it may have held nothing for this cache."""
+        if revision > self.revision:
+            self.revision = revision
+            self._wake()
+
+    def vanish(self, ref: Ref, revision: int, keep_s: float) -> None:
+        """The broker removed the object's last message by age; its marker stays on the subject for `keep_s`."""
+        record = self.get(ref)
+        if record is not None:
+            gone = Record(ref, revision, record.raw, record.author, "expired", record.time, deleted=True)
+            self._remove(gone, record)
+        self._bury(ref, revision, time.time() + keep_s)
+        self.advance(revision)
+
+    def replace(self, records: Iterable[Record], revision: int) -> None:
+        """The whole content at `revision`: the first load, or a load after an absence too long to replay.
+
+        Differences become changes, but watches cannot resume from before.
+        """
+        seen: set[Ref] = set()
+        # a log restored to an earlier state has a shorter number line: no watch can go on across that
+        restored = revision < self.revision
+        if restored:
+            for table in self._tables.values():
+                for subscription in tuple(table.subscriptions):
+                    subscription.cut()
+        for record in records:
+            seen.add(record.ref)
+            current = self.get(record.ref)
+            if current is None or current.revision != record.revision:
+                self._apply(record)
+        vanished = [
+            record for table in self._tables.values() for record in table.records.values() if record.ref not in seen
+        ]
+        for record in vanished:
+            gone = Record(record.ref, revision, record.raw, record.author, "vanished", record.time, deleted=True)
+            self._remove(gone, record)
+        self._floor = revision
+        for table in self._tables.values():
+            table.floor = revision
+            table.ring.clear()
+        self.revision = revision
+        self.loaded = True
+        self._wake()
+
+    def _apply(self, record: Record) -> None:
+        ref = record.ref
+        if record.deleted:
+            current = self.get(ref)
+            if current is not None:
+                self._remove(record, current)
+            self._bury(ref, record.revision, record.time + TOMBSTONE_S)
+        else:
+            table = self._table(ref[:2])
+            key = ref[2:]
+            previous = table.records.get(key)
+            table.put(key, record)
+            self._tombstones.pop(ref, None)
+            self._emit(table, Change("MODIFIED" if previous else "ADDED", record, previous, record.revision))
+        if record.revision > self.revision:
+            self.revision = record.revision
+
+    def _remove(self, gone: Record, current: Record) -> None:
+        table = self._table(gone.ref[:2])
+        table.remove(gone.ref[2:])
+        self._emit(table, Change("DELETED", gone, current, gone.revision))
+
+    def _emit(self, table: _Table, change: Change) -> None:
+        if self.loaded:
+            table.remember(change)
+        for callback in self._callbacks:
+            try:
+                callback(change)
+            except Exception:
+                log.exception("callback for a change of %s failed", change.record.ref)
+
+    def _table(self, key: tuple[str, str]) -> _Table:
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = _Table(self._floor, self._ring)
+        return table
+
+    def _bury(self, ref: Ref, revision: int, until: float) -> None:
+        self._tombstones[ref] = (revision, until)
+        self._expiry.append((until, ref, revision))
+        self._expire_tombstones()
+
+    def _expire_tombstones(self) -> None:
+        now = time.time()
+        while self._expiry and self._expiry[0][0] < now:
+            _, ref, revision = self._expiry.popleft()
+            if self._tombstones.get(ref, (0, 0.0))[0] == revision:
+                del self._tombstones[ref]
+
+    def _wake(self) -> None:
+        while self._waiters and self._waiters[0][0] <= self.revision:
+            future = heapq.heappop(self._waiters)[2]
+            if not future.done():
+                future.set_result(None)

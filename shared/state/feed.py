@@ -1,0 +1,175 @@
+"""The one reader of a stream in a process: loads the cache, keeps it current, and makes the barriers of its consistent
+reads. Watches are served from the cache, never by a consumer each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from shared.bus.consumer import Delivery, PullConsumer
+from shared.bus.jetstream import BATCH, BATCH_COMMIT, MARKER, TTL, JetStream
+from shared.bus.port import Bus
+from shared.errors import BusError, StateError
+from shared.events.envelope import Author
+from shared.events.subjects import BARRIERS, EVENT_BARRIERS, EVENT_OBJECTS, OBJECTS, ref_of
+from shared.state import streams
+from shared.state.cache import Cache
+from shared.state.record import Record, from_message
+
+log = logging.getLogger(__name__)
+
+_BARRIER_TTL = "60s"
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+
+
+class Feed:
+    """Reads `subjects` (filters of shared.events.subjects; default: everything) of a stream into `cache`.
+
+    A process that filters out members of an atomic batch still sees its own part of it whole, but up to two seconds
+    late if the last member is not for it.
+    """
+
+    def __init__(self, bus: Bus, stream: str, cache: Cache, subjects: Sequence[str] = ()) -> None:
+        self._bus = bus
+        self._jetstream = JetStream(bus)
+        self._stream = stream
+        self._cache = cache
+        is_events = stream == streams.EVENTS
+        barriers = EVENT_BARRIERS if is_events else BARRIERS
+        self._barrier = barriers.replace("*", bus.id)
+        self._filters = [*(subjects or [EVENT_OBJECTS if is_events else OBJECTS]), self._barrier]
+        self._loaded = asyncio.Event()
+        self._authors: dict[Author, Author] = {}
+        # None once the content of the stream at the start of the consumer was taken in
+        self._loading: list[Record] | None = None
+        self._load_floor = 0
+        self._held: list[Record] = []
+        self._held_batch = ""
+        self._held_at = 0.0
+        self._current = 0.0
+        cache.barrier = self.make_barrier
+
+    async def wait_loaded(self) -> None:
+        """Wait until the cache holds the whole present content."""
+        await self._loaded.wait()
+
+    @property
+    def current(self) -> bool:
+        """Whether the broker was heard within the last few seconds: the cache is not stale."""
+        return self._loaded.is_set() and asyncio.get_running_loop().time() - self._current < 5.0
+
+    async def run(self) -> None:
+        """Read for ever; begins again by itself after a gap, a lost connection or a restart of the broker."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            await self._bus.wait_connected()
+            started = asyncio.get_running_loop().time()
+            try:
+                reason = await self._read()
+            except BusError as exc:
+                reason = str(exc)
+            log.warning("feed of %s begins again: %s", self._stream, reason)
+            if asyncio.get_running_loop().time() - started > _LONGEST_PAUSE_S:
+                pause = _FIRST_PAUSE_S
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def make_barrier(self) -> int:
+        """Store a message behind everything written so far; its sequence."""
+        return await self._jetstream.publish(self._barrier, b"", {TTL: _BARRIER_TTL})
+
+    async def _read(self) -> str:
+        info = await self._jetstream.stream_info(self._stream)
+        last = int(info["state"]["last_seq"])
+        absence = asyncio.get_running_loop().time() - self._current
+        self._drop_held()
+        resume = (
+            self._cache.loaded
+            and absence < streams.STREAMS[self._stream].absence_s
+            # a log that is shorter than what was read from it has been restored or made anew
+            and last >= self._cache.revision
+        )
+        if resume:
+            start: int | str = self._cache.revision + 1
+            self._loading = None
+        else:
+            start = "last_per_subject"
+            self._loading = []
+            self._load_floor = last
+        consumer = PullConsumer(self._bus, self._stream, self._filters, start, self._on_delivery, self._on_idle)
+        return await consumer.run(self._on_created)
+
+    def _on_created(self, pending: int) -> None:
+        self._current = asyncio.get_running_loop().time()
+        if pending == 0 and self._loading is not None:
+            self._finish_load()
+
+    def _on_idle(self) -> None:
+        self._current = asyncio.get_running_loop().time()
+        # a heartbeat right behind a message may have been sent in the middle of a batch
+        if self._held and self._current - self._held_at > 0.5:
+            self._release()
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        self._current = asyncio.get_running_loop().time()
+        headers = delivery.headers
+        batch = headers.get(BATCH, "") if headers else ""
+        if self._held and batch != self._held_batch:
+            self._release()
+        subject = delivery.subject
+        if subject == self._barrier:
+            if self._loading is None:
+                self._cache.advance(delivery.sequence)
+        elif headers and MARKER in headers:
+            self._on_marker(delivery)
+        elif (record := self._record(delivery)) is not None:
+            if self._loading is not None:
+                self._loading.append(record)
+            elif batch:
+                self._held.append(record)
+                self._held_batch = batch
+                self._held_at = self._current
+                if headers and BATCH_COMMIT in headers:
+                    self._release()
+            else:
+                self._cache.apply((record,))
+        elif self._loading is None and not batch:
+            self._cache.advance(delivery.sequence)
+        if self._loading is not None and delivery.pending == 0:
+            self._load_floor = max(self._load_floor, delivery.sequence)
+            self._finish_load()
+
+    def _on_marker(self, delivery: Delivery) -> None:
+        if self._loading is not None:
+            return
+        try:
+            ref = ref_of(delivery.subject)
+        except ValueError:
+            return
+        self._cache.vanish(ref, delivery.sequence, streams.EVENT_MARKER_S)
+
+    def _record(self, delivery: Delivery) -> Record | None:
+        try:
+            return from_message(ref_of(delivery.subject), delivery.sequence, delivery.data, self._authors)
+        except (StateError, ValueError):
+            # somebody with the right to write here wrote something else: it must not stop every reader
+            log.exception("message %d on %s is ignored", delivery.sequence, delivery.subject)
+            return None
+
+    def _finish_load(self) -> None:
+        records, self._loading = self._loading or [], None
+        self._cache.replace(records, self._load_floor)
+        self._loaded.set()
+        log.info("%s loaded: %d messages up to revision %d", self._stream, len(records), self._cache.revision)
+
+    def _release(self) -> None:
+        records, self._held = self._held, []
+        self._held_batch = ""
+        self._cache.apply(records)
+
+    def _drop_held(self) -> None:
+        # they come again: the cache's revision has not passed them
+        self._held = []
+        self._held_batch = ""

@@ -1,0 +1,158 @@
+"""Writing to the state log: whole objects, compare-and-set on the object's last revision, several at once if needed.
+
+An answer that was lost says nothing about the write. Every write carries an id inside its message, so the question is
+settled by reading what follows the expected revision on the subject.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from shared.bus.jetstream import EXPECTED, MAX_BATCH, ROLLUP, TTL, JetStream, Outgoing
+from shared.bus.port import Bus
+from shared.errors import BusTimeout, Disconnected, NoResponders, RevisionConflict, StateError
+from shared.events import envelope
+from shared.events.envelope import DELETE, PUT, Author
+from shared.events.subjects import BARRIERS, Ref, event_subject_of, subject_of
+from shared.state import streams
+
+__all__ = ["Author", "StateLog", "Write"]
+
+log = logging.getLogger(__name__)
+
+BARRIER_TTL = "60s"
+# how long a write whose answer was lost waits for a broker that can tell what became of it
+SETTLE_S = 10.0
+_ATTEMPTS = 3
+
+
+class Write(NamedTuple):
+    """One write of a batch; `op` is "put" or "delete"."""
+
+    ref: Ref
+    obj: dict[str, Any]
+    expected: int
+    op: str = PUT
+    cause: str = ""
+
+
+class StateLog:
+    """Appends to STATE, and to EVENTS for Event objects. Objects are never changed.
+
+    Every method raises Disconnected at once without a connection, and Disconnected or BusTimeout when it remained
+    unknown whether the write happened.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._jetstream = JetStream(bus)
+        self._barrier = BARRIERS.replace("*", bus.id)
+
+    async def put(
+        self, ref: Ref, obj: dict[str, Any], *, expected: int, author: Author, cause: str = "", timeout: float = 5.0
+    ) -> int:
+        """Store an object if its last revision is `expected` (0: none, or `cache.expected`); the new revision.
+
+        RevisionConflict otherwise; its `actual` is 0 when a tombstone that was expected has just expired.
+        """
+        return await self._write(Write(ref, obj, expected, PUT, cause), author, timeout)
+
+    async def delete(
+        self, ref: Ref, obj: dict[str, Any], *, expected: int, author: Author, cause: str = "", timeout: float = 5.0
+    ) -> int:
+        """Store the object's last state as its tombstone, which vanishes after an hour; the revision."""
+        return await self._write(Write(ref, obj, expected, DELETE, cause), author, timeout)
+
+    async def batch(self, writes: Sequence[Write], author: Author, timeout: float = 10.0) -> list[int]:
+        """Store up to 1000 objects of STATE, all or none; their revisions. RevisionConflict does not tell whose."""
+        if not writes:
+            return []
+        if len(writes) == 1:
+            return [await self._write(writes[0], author, timeout)]
+        if len(writes) > MAX_BATCH:
+            raise StateError(f"a batch holds at most {MAX_BATCH} writes, not {len(writes)}")
+        write_id = secrets.token_hex(8)
+        messages = [_message(write, write_id, author) for write in writes]
+        if any(streams.stream_of(message.subject) != streams.STATE for message in messages):
+            raise StateError("a batch cannot hold events: they have a stream of their own")
+        first = writes[0]
+        for attempt in range(_ATTEMPTS):
+            try:
+                last = await self._jetstream.publish_batch(messages, timeout)
+                return list(range(last - len(writes) + 1, last + 1))
+            except (BusTimeout, Disconnected, NoResponders, RevisionConflict) as exc:
+                start = await self._settle(exc, attempt, messages[0].subject, first.expected, write_id)
+                if start is not None:
+                    return list(range(start, start + len(writes)))
+        raise BusTimeout(f"{messages[0].subject} and others: the batch was not acknowledged")
+
+    async def barrier(self) -> int:
+        """Store a message behind everything written so far; its revision, which a feed on the same bus will reach."""
+        return await self._jetstream.publish(self._barrier, b"", {TTL: BARRIER_TTL})
+
+    async def _write(self, write: Write, author: Author, timeout: float) -> int:
+        write_id = secrets.token_hex(8)
+        subject, data, headers = _message(write, write_id, author)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await self._jetstream.publish(subject, data, headers, timeout)
+            except (BusTimeout, Disconnected, NoResponders, RevisionConflict) as exc:
+                revision = await self._settle(exc, attempt, subject, write.expected, write_id)
+                if revision is not None:
+                    return revision
+        raise BusTimeout(f"{subject}: the write was not acknowledged")
+
+    async def _settle(self, error: Exception, attempt: int, subject: str, expected: int, write_id: str) -> int | None:
+        """The revision if the write happened in spite of `error`, None if it did not and may be tried again."""
+        unsent = isinstance(error, NoResponders) or (isinstance(error, Disconnected) and not error.sent)
+        if attempt == 0 and (unsent or isinstance(error, RevisionConflict)):
+            raise error
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                following = await self._following(subject, expected)
+        except TimeoutError:
+            raise error from None
+        if following is None:
+            if isinstance(error, RevisionConflict):
+                raise error
+            return None
+        sequence, found = following
+        if found == write_id:
+            return sequence
+        if isinstance(error, RevisionConflict):
+            raise error
+        raise RevisionConflict(f"{subject}: revision {sequence} came first", actual=sequence) from error
+
+    async def _following(self, subject: str, expected: int) -> tuple[int, str] | None:
+        """Sequence and write id of the first message on the subject after the expected one."""
+        stream = streams.stream_of(subject)
+        while True:
+            await self._bus.wait_connected()
+            try:
+                stored = await self._jetstream.next_message(stream, subject, expected + 1)
+            except (BusTimeout, Disconnected, NoResponders) as exc:
+                log.info("fate of a write on %s is still unknown: %s", subject, exc)
+                await asyncio.sleep(0.1)
+                continue
+            if stored is None:
+                return None
+            try:
+                return stored.sequence, envelope.decode(stored.data).id
+            except StateError:
+                return stored.sequence, ""
+
+
+def _message(write: Write, write_id: str, author: Author) -> Outgoing:
+    ref = write.ref
+    is_event = ref.resource == "events" and ref.group in ("", "events.k8s.io")
+    subject = event_subject_of(ref) if is_event else subject_of(ref)
+    headers = {EXPECTED: str(write.expected)}
+    if write.op == DELETE:
+        headers |= {ROLLUP: "sub", TTL: f"{streams.TOMBSTONE_S}s"}
+    elif write.op != PUT:
+        raise StateError(f"{subject}: {write.op!r} is no operation")
+    return Outgoing(subject, envelope.encode(write_id, write.op, write.obj, author, write.cause), headers)

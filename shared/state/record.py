@@ -1,0 +1,106 @@
+"""One revision of an object as a process holds it: encoded until somebody looks, because a cache holds far more objects
+than anyone reads, and a decoded Pod weighs ten times its bytes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shared.errors import StateError
+from shared.events import envelope
+from shared.events.envelope import Author
+from shared.events.subjects import Ref
+
+NOBODY = Author("")
+
+_json = msgspec.json.Encoder()
+_json_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+class Record:
+    """A revision: `ref`, `revision`, `object`, `json`, `author`, `cause`, `time` (unix seconds), `deleted`.
+
+    `object` is shared by every reader and must not be changed: copy it first.
+    """
+
+    __slots__ = ("_json", "_object", "_raw", "author", "cause", "deleted", "ref", "revision", "time")
+
+    def __init__(
+        self,
+        ref: Ref,
+        revision: int,
+        raw: bytes,
+        author: Author = NOBODY,
+        cause: str = "",
+        time: float = 0.0,
+        deleted: bool = False,
+    ) -> None:
+        self.ref = ref
+        self.revision = revision
+        self.author = author
+        self.cause = cause
+        self.time = time
+        self.deleted = deleted
+        self._raw = raw
+        self._object: dict[str, Any] | None = None
+        self._json: bytes | None = None
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """The object with its metadata.resourceVersion."""
+        if self._object is None:
+            self._object = self._decode()
+            self._raw = b""
+        return self._object
+
+    @property
+    def json(self) -> bytes:
+        """The object as JSON, encoded once."""
+        if self._json is None:
+            self._json = _json.encode(self._object if self._object is not None else self._decode())
+            # one encoded form is enough
+            self._raw = b""
+        return self._json
+
+    @property
+    def raw(self) -> bytes:
+        """The object as msgpack, with or without metadata.resourceVersion."""
+        return self._raw or msgspec.msgpack.encode(self.object)
+
+    def _decode(self) -> dict[str, Any]:
+        if not self._raw and self._json is not None:
+            return _json_decoder.decode(self._json)
+        obj = envelope.decode_object(self._raw)
+        metadata = obj.get("metadata")
+        if not isinstance(metadata, dict):
+            raise StateError(f"object at revision {self.revision} has no metadata")
+        metadata["resourceVersion"] = str(self.revision)
+        return obj
+
+    def __repr__(self) -> str:
+        return f"<Record {self.ref} at {self.revision}{' deleted' if self.deleted else ''}>"
+
+
+class Change(NamedTuple):
+    """What a revision meant to a reader: `type` ADDED, MODIFIED or DELETED; `previous` the record before, if known."""
+
+    type: str
+    record: Record
+    previous: Record | None
+    revision: int
+
+
+def from_message(ref: Ref, revision: int, data: bytes, authors: dict[Author, Author]) -> Record:
+    """The record in a message; `authors` keeps one copy of each author. StateError if the message is no envelope."""
+    decoded = envelope.decode(data)
+    author = decoded.written_by
+    return Record(
+        ref,
+        revision,
+        bytes(decoded.obj),
+        authors.setdefault(author, author),
+        decoded.cause,
+        decoded.time,
+        decoded.op == envelope.DELETE,
+    )

@@ -1,0 +1,127 @@
+"""The streams, one per kind of life: objects stay, leases expire by themselves, events and logs age.
+
+NODES is apart from LEASE because a node's user must not make the broker write: a publish may name any subject for its
+acknowledgement, `s.core.pods...` too, and a stream without acknowledgements answers nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.bus.jetstream import JetStream
+from shared.bus.port import Bus
+from shared.events import subjects
+
+_SECOND = 1_000_000_000
+_HOUR = 3600 * _SECOND
+
+STATE = "STATE"
+EVENTS = "EVENTS"
+LEASE = "LEASE"
+NODES = "NODES"
+LOGS = "LOGS"
+
+HISTORY = 10
+TOMBSTONE_S = 3600
+EVENT_AGE_S = 3600
+EVENT_MARKER_S = 600
+LEASE_MARKER_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream's declaration, and how long a reader may be away and still learn of everything that vanished."""
+
+    config: dict[str, Any]
+    absence_s: float
+
+
+def _config(name: str, filters: list[str], **options: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "subjects": filters,
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "num_replicas": 1,
+        "max_consumers": -1,
+        # write ids of our own are compared instead of the broker's message ids, whose memory would cost
+        "duplicate_window": _SECOND,
+        **options,
+    }
+
+
+STREAMS: dict[str, Stream] = {
+    STATE: Stream(
+        _config(
+            STATE,
+            [subjects.OBJECTS, subjects.BARRIERS],
+            max_msgs_per_subject=HISTORY,
+            allow_msg_ttl=True,
+            allow_rollup_hdrs=True,
+            allow_atomic=True,
+        ),
+        TOMBSTONE_S * 0.75,
+    ),
+    EVENTS: Stream(
+        _config(
+            EVENTS,
+            [subjects.EVENTS],
+            max_msgs_per_subject=1,
+            max_age=EVENT_AGE_S * _SECOND,
+            allow_msg_ttl=True,
+            allow_rollup_hdrs=True,
+            subject_delete_marker_ttl=EVENT_MARKER_S * _SECOND,
+            compression="s2",
+        ),
+        EVENT_MARKER_S * 0.75,
+    ),
+    LEASE: Stream(
+        _config(
+            LEASE,
+            [subjects.SERVICE_LEASES],
+            max_msgs_per_subject=1,
+            allow_msg_ttl=True,
+            allow_rollup_hdrs=True,
+            subject_delete_marker_ttl=LEASE_MARKER_S * _SECOND,
+        ),
+        LEASE_MARKER_S * 0.75,
+    ),
+    NODES: Stream(
+        _config(
+            NODES,
+            [subjects.NODE_LEASES],
+            max_msgs_per_subject=1,
+            allow_msg_ttl=True,
+            allow_rollup_hdrs=True,
+            subject_delete_marker_ttl=LEASE_MARKER_S * _SECOND,
+            no_ack=True,
+        ),
+        LEASE_MARKER_S * 0.75,
+    ),
+    LOGS: Stream(
+        _config(
+            LOGS,
+            [subjects.LOGS],
+            max_age=72 * _HOUR,
+            max_bytes=2 << 30,
+            # a collector sends a batch again, under the same message id, when its acknowledgement was lost
+            duplicate_window=600 * _SECOND,
+            compression="s2",
+        ),
+        0.0,
+    ),
+}
+
+
+async def ensure_streams(bus: Bus) -> None:
+    """Declare every stream; existing ones are brought to the present declaration and keep their messages."""
+    jetstream = JetStream(bus)
+    for stream in STREAMS.values():
+        await jetstream.ensure_stream(stream.config)
+
+
+def stream_of(subject: str) -> str:
+    """The stream that captures the subject of an object."""
+    return EVENTS if subject.startswith("e.") else STATE

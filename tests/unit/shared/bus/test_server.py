@@ -1,0 +1,85 @@
+"""The configuration of nats-server, and who may do what."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from shared.bus.permissions import permissions
+from shared.bus.server import ServerConfig, binary, render, write_configuration
+from shared.errors import SettingsError
+from shared.identity.bus_users import ensure_users, remove_user
+
+USERS = ["admin", "apiserver", "scheduler", "controllers", "registry", "node-a", "logcollector-a"]
+
+
+def test_nats_server_accepts_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "nats.conf"
+    config = ServerConfig(
+        name="x",
+        listen=("127.0.0.1:4222",),
+        store=tmp_path,
+        users=dict.fromkeys(USERS, 'pass"word\\'),
+        monitor="127.0.0.1:8222",
+        pid_file=tmp_path / "pid",
+    )
+    path.write_text(render(config))
+    done = subprocess.run([str(binary()), "-t", "-c", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_write_is_synced_before_it_is_acknowledged(tmp_path: Path) -> None:
+    assert "sync_interval: always" in render(ServerConfig("x", ("127.0.0.1:1",), tmp_path, {}))
+
+
+def test_several_addresses_need_one_port(tmp_path: Path) -> None:
+    text = render(ServerConfig("x", ("127.0.0.1:4222", "10.0.0.1:4222"), tmp_path, {}))
+    assert 'listen: "0.0.0.0:4222"' in text
+    with pytest.raises(SettingsError, match="share one port"):
+        render(ServerConfig("x", ("127.0.0.1:4222", "10.0.0.1:4223"), tmp_path, {}))
+    with pytest.raises(SettingsError, match="not host:port"):
+        render(ServerConfig("x", ("127.0.0.1",), tmp_path, {}))
+    with pytest.raises(SettingsError, match="no address"):
+        render(ServerConfig("x", (), tmp_path, {}))
+
+
+def test_a_node_may_speak_for_itself_alone() -> None:
+    row = permissions("node-a.b", USERS)
+    assert row.publish == ("api.node.a%2Eb.>",)
+    assert row.subscribe == ("_INBOX_node-a%2Eb.>", "agent.a%2Eb.>")
+
+
+def test_only_admin_and_no_node_or_service_may_do_everything() -> None:
+    assert [user for user in USERS if ">" in permissions(user, USERS).publish] == ["admin"]
+
+
+@pytest.mark.parametrize("user", ["", "nobody", "node-", "logcollector-", "apiserver2"])
+def test_a_user_of_no_known_kind_is_refused(user: str) -> None:
+    with pytest.raises(SettingsError, match="no known kind"):
+        permissions(user, USERS)
+
+
+def test_the_configuration_is_private_and_written_when_it_changes(tmp_path: Path) -> None:
+    users = ensure_users(tmp_path, USERS)
+    assert write_configuration(tmp_path, "10.89.0.1", users)
+    assert not write_configuration(tmp_path, "10.89.0.1", users)
+    path = tmp_path / "bus" / "nats.conf"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert write_configuration(tmp_path, "10.89.0.1", ensure_users(tmp_path, [*USERS, "node-b"]))
+    assert "_INBOX_node-b.>" in path.read_text()
+
+
+def test_passwords_stay_and_are_private(tmp_path: Path) -> None:
+    first = ensure_users(tmp_path, ["admin", "node-a"])
+    assert ensure_users(tmp_path, ["admin", "node-a"]) == first
+    assert len(set(first.values())) == 2
+    path = tmp_path / "bus" / "credentials" / "node-a.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    remove_user(tmp_path, "node-a")
+    assert ensure_users(tmp_path, ["node-a"]) != {"node-a": first["node-a"]}
+    path.write_text("{")
+    with pytest.raises(SettingsError, match=r"node-a\.json"):
+        ensure_users(tmp_path, ["node-a"])

@@ -1,0 +1,191 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.objects import decoding, defaults, meta, registry, schema
+from tests.unit.shared.objects.schema_objects import objects
+
+CONTAINER = {
+    "imagePullPolicy": "IfNotPresent",
+    "resources": {},
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+}
+POD_SPEC = {
+    "dnsPolicy": "ClusterFirst",
+    "restartPolicy": "Always",
+    "schedulerName": "default-scheduler",
+    "securityContext": {},
+    "terminationGracePeriodSeconds": 30,
+}
+
+
+def defaulted(api_version: str, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
+    resource = registry.by_kind(api_version, kind)
+    assert resource is not None
+    decoding.prune(resource, obj)
+    defaults.apply_defaults(resource, obj)
+    return obj
+
+
+def pod(**spec: Any) -> dict[str, Any]:
+    made: dict[str, Any] = defaulted("v1", "Pod", {"metadata": {"name": "p"}, "spec": {"containers": [], **spec}})[
+        "spec"
+    ]
+    return made
+
+
+def test_a_minimal_pod_gets_its_defaults() -> None:
+    spec = pod(containers=[{"name": "a", "image": "x:1"}])
+    assert spec == {"containers": [{"name": "a", "image": "x:1", **CONTAINER}], "enableServiceLinks": True, **POD_SPEC}
+
+
+def test_a_deployment_gets_its_defaults_but_not_those_of_a_bare_pod() -> None:
+    template = {"spec": {"containers": [{"name": "a", "image": "x:1"}]}}
+    made = defaulted("apps/v1", "Deployment", {"spec": {"template": template}})["spec"]
+    assert made == {
+        "progressDeadlineSeconds": 600,
+        "replicas": 1,
+        "revisionHistoryLimit": 10,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
+        "template": {"metadata": {}, "spec": {"containers": [{"name": "a", "image": "x:1", **CONTAINER}], **POD_SPEC}},
+    }
+
+
+def test_recreate_gets_no_rolling_update() -> None:
+    made = defaulted("apps/v1", "Deployment", {"spec": {"strategy": {"type": "Recreate"}}})
+    assert made["spec"]["strategy"] == {"type": "Recreate"}
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("app", "Always"),
+        ("app:latest", "Always"),
+        ("app:1.0", "IfNotPresent"),
+        ("host:5000/app", "Always"),
+        ("host:5000/app:1", "IfNotPresent"),
+        ("app@sha256:abab", "IfNotPresent"),
+        ("app:latest@sha256:abab", "Always"),
+        ("", "IfNotPresent"),
+    ],
+)
+def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
+    assert defaults.pull_policy(image) == policy
+
+
+def test_limits_become_requests_where_none_are_given() -> None:
+    limits, requests = {"cpu": "2", "memory": "1Gi"}, {"memory": "512Mi"}
+    spec = pod(containers=[{"name": "a", "resources": {"limits": limits, "requests": requests}}])
+    assert spec["containers"][0]["resources"]["requests"] == {"cpu": "2", "memory": "512Mi"}
+
+
+def test_a_pods_own_requests_come_from_its_containers_else_from_its_limits() -> None:
+    container = {"name": "a", "resources": {"requests": {"cpu": "250m"}}}
+    spec = pod(containers=[container, {**container, "name": "b"}], resources={"limits": {"cpu": "1", "memory": "1Gi"}})
+    assert spec["resources"]["requests"] == {"cpu": "500m", "memory": "1Gi"}
+
+
+def test_host_network_pods_use_their_ports_on_the_host() -> None:
+    spec = pod(hostNetwork=True, containers=[{"name": "a", "ports": [{"containerPort": 80}]}])
+    assert spec["containers"][0]["ports"] == [{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}]
+
+
+def test_probes_and_volumes_get_their_defaults() -> None:
+    spec = pod(
+        containers=[{"name": "a", "livenessProbe": {"httpGet": {"port": 80}, "periodSeconds": 3}}],
+        volumes=[{"name": "v"}, {"name": "c", "configMap": {"name": "c"}}, {"name": "h", "hostPath": {"path": "/tmp"}}],
+    )
+    assert spec["containers"][0]["livenessProbe"] == {
+        "httpGet": {"path": "/", "port": 80, "scheme": "HTTP"},
+        "failureThreshold": 3,
+        "periodSeconds": 3,
+        "successThreshold": 1,
+        "timeoutSeconds": 1,
+    }
+    assert spec["volumes"] == [
+        {"name": "v", "emptyDir": {}},
+        {"name": "c", "configMap": {"name": "c", "defaultMode": 420}},
+        {"name": "h", "hostPath": {"path": "/tmp", "type": ""}},
+    ]
+
+
+def test_a_service_account_is_written_under_both_names() -> None:
+    assert pod(serviceAccount="sa")["serviceAccountName"] == "sa"
+    assert pod(serviceAccountName="sa")["serviceAccount"] == "sa"
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ({}, {"internalTrafficPolicy": "Cluster", "sessionAffinity": "None", "type": "ClusterIP"}),
+        ({"type": "ExternalName"}, {"sessionAffinity": "None", "type": "ExternalName"}),
+        (
+            {"type": "LoadBalancer"},
+            {
+                "allocateLoadBalancerNodePorts": True,
+                "externalTrafficPolicy": "Cluster",
+                "internalTrafficPolicy": "Cluster",
+                "sessionAffinity": "None",
+                "type": "LoadBalancer",
+            },
+        ),
+        (
+            {"sessionAffinity": "ClientIP"},
+            {
+                "internalTrafficPolicy": "Cluster",
+                "sessionAffinity": "ClientIP",
+                "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}},
+                "type": "ClusterIP",
+            },
+        ),
+    ],
+)
+def test_services_get_defaults_by_type(spec: dict[str, Any], wanted: dict[str, Any]) -> None:
+    ports = [{"port": 80, "targetPort": 80, "protocol": "TCP"}]
+    assert defaulted("v1", "Service", {"spec": {**spec, "ports": [{"port": 80}]}})["spec"] == {**wanted, "ports": ports}
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ({}, {"completions": 1, "parallelism": 1, "backoffLimit": 6}),
+        ({"completions": 4}, {"completions": 4, "parallelism": 1, "backoffLimit": 6}),
+        ({"parallelism": 3}, {"parallelism": 3, "backoffLimit": 6}),
+        ({"backoffLimitPerIndex": 1}, {"completions": 1, "parallelism": 1, "backoffLimit": 2147483647}),
+    ],
+)
+def test_jobs_run_once_unless_told_otherwise(spec: dict[str, Any], wanted: dict[str, Any]) -> None:
+    made = defaulted("batch/v1", "Job", {"spec": spec})["spec"]
+    assert {key: made.get(key) for key in ("completions", "parallelism", "backoffLimit") if key in made} == wanted
+    assert (made["completionMode"], made["suspend"], made["manualSelector"]) == ("NonIndexed", False, False)
+
+
+def test_text_of_a_secret_becomes_data() -> None:
+    made = defaulted("v1", "Secret", {"data": {"a": "eA=="}, "stringData": {"a": "wins", "b": "plain"}})
+    assert made["data"] == {"a": "d2lucw==", "b": "cGxhaW4="}
+    assert made["type"] == "Opaque"
+    assert "stringData" not in made
+
+
+def test_a_namespace_carries_its_name_as_a_label() -> None:
+    made = defaulted("v1", "Namespace", {"metadata": {"name": "n"}})
+    assert made["metadata"]["labels"] == {"kubernetes.io/metadata.name": "n"}
+    assert made["status"] == {"phase": "Active"}
+
+
+@given(
+    st.sampled_from([one.schema for one in registry.all_resources()]).flatmap(
+        lambda kind: st.tuples(st.just(kind), objects(kind))
+    )
+)
+def test_defaults_are_stable_and_conforming(drawn: tuple[schema.Struct, dict[str, Any]]) -> None:
+    kind, obj = drawn
+    decoding.conform(kind, obj)
+    defaults.fill(kind, obj)
+    once = meta.copy(obj)
+    defaults.fill(kind, obj)
+    decoding.conform(kind, obj)
+    assert obj == once
