@@ -1,6 +1,8 @@
 """Wiring of the API server: which part gets which, in which order they start."""
 
 import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from services.apiserver.admission import Admission
 from services.apiserver.allocations import Allocator
@@ -23,15 +25,36 @@ from services.apiserver.watch import Watcher
 from services.apiserver.write import Writer
 from shared.bus.connection import connect
 from shared.bus.jetstream import JetStream
+from shared.bus.port import Bus
 from shared.bus.serve import ApiServerPort
 from shared.identity import tokens
 from shared.identity.pki import Pki, pki_directory
+from shared.identity.tokens import TokenKey
 from shared.objects import registry
 from shared.service import Service
 from shared.state import streams
 from shared.state.cache import Cache
 from shared.state.feed import Feed
 from shared.state.log import StateLog
+
+Start = Callable[..., object]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The caches of both streams, kept current by feeds."""
+
+    store: Store
+    is_current: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the front ends need of the assembled server."""
+
+    pipeline: Pipeline
+    authenticator: Authenticator
+    store: Store
 
 
 async def main(service: Service) -> None:
@@ -40,49 +63,59 @@ async def main(service: Service) -> None:
     pki = Pki(pki_directory(settings.data))
     async with connect(service.settings, "apiserver") as bus, contextlib.AsyncExitStack() as stack:
         await streams.ensure_streams(bus)
-        log = StateLog(bus)
-        state, events = Stream(log, Cache()), Stream(log, Cache())
-        jetstream = JetStream(bus)
-
-        async def last_event() -> int:
-            # events need no barrier of their own: their stream's leader knows what it has acknowledged
-            return int((await jetstream.stream_info(streams.EVENTS))["state"]["last_seq"])
-
-        events.cache.barrier = last_event
-        state_feed = Feed(bus, streams.STATE, state.cache)
-        events_feed = Feed(bus, streams.EVENTS, events.cache)
-        service.start(state_feed.run(), name="feed of STATE")
-        service.start(events_feed.run(), name="feed of EVENTS")
-        await state_feed.wait_loaded()
-        await events_feed.wait_loaded()
-
-        store = Store(state, events)
+        state = await load_state(bus, service.start)
         key = tokens.load_key(pki.service_account_key)
-        nodes = NodeAuthorizer(state.cache)
-        authorizer = Authorizer(nodes)
-        authenticator = Authenticator(store, key)
-        admission = Admission(store, settings.not_ready_toleration)
-        allocator = Allocator(store, settings.service_network, settings.node_ports)
-        writer = Writer(store, admission, allocator, Companions(store, pki.ca_certificate.read_text()))
-        await bootstrap(store, writer, settings.service_network, settings.advertise)
-
-        reader = Reader(store)
-        host, port = settings.advertise
-        pipeline = Pipeline(
-            authorizer=authorizer,
-            reader=reader,
-            watcher=Watcher(reader),
-            writer=writer,
-            discovery=Discovery(registry.all_resources(), f"{host}:{port}"),
-            schemas=Schemas(),
-            health=Health({"bus": lambda: bus.connected, "state": lambda: state_feed.current}),
-            special=special_handlers(bus, store, writer, authorizer, authenticator, key, nodes),
-        )
-        server = HttpServer(pipeline, authenticator)
+        parts = await assemble(bus, state, settings, key, pki.ca_certificate.read_text())
+        server = HttpServer(parts.pipeline, parts.authenticator)
         stack.push_async_callback(server.close)
         service.on_drain(server.close)
         context = server_context(pki.apiserver_certificate, pki.apiserver_key, pki.ca_certificate)
         bound = await server.start(settings.addresses, context)
         service.log.info("serving on %s", ", ".join(f"{host}:{port}" for host, port in bound))
         service.ready = True
-        await ApiServerPort(bus, BusHandler(pipeline)).run()
+        await ApiServerPort(bus, BusHandler(parts.pipeline)).run()
+
+
+async def load_state(bus: Bus, start: Start) -> State:
+    """Start the feeds of STATE and EVENTS with `start(coroutine, name=...)` and wait until both caches are loaded."""
+    log = StateLog(bus)
+    state, events = Stream(log, Cache()), Stream(log, Cache())
+    jetstream = JetStream(bus)
+
+    async def last_event() -> int:
+        # events need no barrier of their own: their stream's leader knows what it has acknowledged
+        return int((await jetstream.stream_info(streams.EVENTS))["state"]["last_seq"])
+
+    events.cache.barrier = last_event
+    state_feed = Feed(bus, streams.STATE, state.cache)
+    events_feed = Feed(bus, streams.EVENTS, events.cache)
+    start(state_feed.run(), name="feed of STATE")
+    start(events_feed.run(), name="feed of EVENTS")
+    await state_feed.wait_loaded()
+    await events_feed.wait_loaded()
+    return State(Store(state, events), lambda: state_feed.current)
+
+
+async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey, root_ca: str) -> Parts:
+    """Put the server together on a loaded state, and create what a new cluster begins with."""
+    store = state.store
+    nodes = NodeAuthorizer(store.state.cache)
+    authorizer = Authorizer(nodes)
+    authenticator = Authenticator(store, key)
+    admission = Admission(store, settings.not_ready_toleration)
+    allocator = Allocator(store, settings.service_network, settings.node_ports)
+    writer = Writer(store, admission, allocator, Companions(store, root_ca))
+    await bootstrap(store, writer, settings.service_network, settings.advertise)
+    reader = Reader(store)
+    host, port = settings.advertise
+    pipeline = Pipeline(
+        authorizer=authorizer,
+        reader=reader,
+        watcher=Watcher(reader),
+        writer=writer,
+        discovery=Discovery(registry.all_resources(), f"{host}:{port}"),
+        schemas=Schemas(),
+        health=Health({"bus": lambda: bus.connected, "state": state.is_current}),
+        special=special_handlers(bus, store, writer, authorizer, authenticator, key, nodes),
+    )
+    return Parts(pipeline, authenticator, store)

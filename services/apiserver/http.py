@@ -10,7 +10,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import ClientConnectionResetError, web
@@ -265,9 +265,9 @@ def _wants_websocket(request: Request) -> bool:
     return request.headers.get("upgrade", "").lower() == "websocket"
 
 
-def _lists(pairs: object, *, lower: bool = False) -> Mapping[str, list[str]]:
+def _lists(pairs: Iterable[tuple[str, str]], *, lower: bool = False) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for name, value in pairs:  # type: ignore[attr-defined]
+    for name, value in pairs:
         found.setdefault(name.lower() if lower else name, []).append(value)
     return found
 
@@ -275,7 +275,7 @@ def _lists(pairs: object, *, lower: bool = False) -> Mapping[str, list[str]]:
 def _make_request(
     message: RawRequestMessage,
     payload: StreamReader,
-    protocol: web.RequestHandler,  # type: ignore[type-arg]
+    protocol: web.RequestHandler,
     writer: object,
     task: "asyncio.Task[None]",
 ) -> web.BaseRequest:

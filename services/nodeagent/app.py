@@ -52,6 +52,18 @@ ROUTES_SETTLE_S = 0.05
 RETRY_S = 1.0
 
 
+class PatientInformer(Informer):
+    """An informer that begins with the first connection instead of failing until then."""
+
+    def __init__(self, bus: Connection, api: ApiClient, path: str, query: Query) -> None:
+        super().__init__(api, path, query)
+        self._bus = bus
+
+    async def run(self) -> None:
+        await self._bus.wait_connected()
+        await super().run()
+
+
 class Agent:
     """One node's agent."""
 
@@ -92,7 +104,7 @@ class Agent:
         self.pod_cidr = asyncio.Event()
 
     def informer(self, path: str, query: Query = None) -> InformerLike:
-        return Informer(self.api, path, query)
+        return PatientInformer(self.bus, self.api, path, query)
 
     def collection(self, name: str, path: str) -> Collection:
         return Collection(self.informer(path), self.layout.volatile / "known" / f"{name}.json")

@@ -64,10 +64,10 @@ class Streams:
     async def exec(self, params: dict[str, Any], stream: BusStream) -> None:
         """Run a command in a running container."""
         worker = self._worker(params)
-        container = _running(worker, params)
         command = [str(word) for word in params.get("command") or ()]
         if not command:
             raise BadRequest("you must specify at least 1 command for the container")
+        container = await _running(worker, params, stream)
         try:
             session = await self._runtime.exec(
                 container.container_id, command, tty=bool(params.get("tty")), stdin=bool(params.get("stdin"))
@@ -75,20 +75,18 @@ class Streams:
         except RuntimeFailure as exc:
             raise InternalError(f"error executing command in container: {exc}") from exc
         async with session:
-            await stream.accept()
             code = await _attend(session, stream, session.wait)
         await stream.close(SUCCESS if code == 0 else _exit_status(code))
 
     async def attach(self, params: dict[str, Any], stream: BusStream) -> None:
         """Join the streams of a running container until it ends."""
         worker = self._worker(params)
-        container = _running(worker, params)
+        container = await _running(worker, params, stream)
         try:
             session = await self._runtime.attach(container.container_id, stdin=bool(params.get("stdin")))
         except RuntimeFailure as exc:
             raise InternalError(f"error attaching to container: {exc}") from exc
         async with session:
-            await stream.accept()
             await _attend(session, stream, None)
         await stream.close(SUCCESS)
 
@@ -162,9 +160,11 @@ def _container_name(worker: PodWorker, params: Mapping[str, Any]) -> str:
     return name
 
 
-def _running(worker: PodWorker, params: Mapping[str, Any]) -> ContainerRecord:
+async def _running(worker: PodWorker, params: Mapping[str, Any], stream: BusStream) -> ContainerRecord:
     name = _container_name(worker, params)
     container = worker.record.container(name)
+    # Clients whose upgrade fails try an older protocol and report the failure of that one, so they are let in first.
+    await stream.accept()
     if not container.running:
         raise BadRequest(f'container not found ("{name}")')
     return container

@@ -17,7 +17,7 @@ from services.registry.chunks import Chunks
 from services.registry.failures import RegistryFailure
 from services.registry.keys import Keys
 from services.registry.repositories import Repositories
-from services.registry.routes import STARTED, Routes
+from services.registry.routes import ROUTE, STARTED, Routes
 from services.registry.sweep import Sweep
 from shared.bus.connection import connect
 from shared.bus.jetstream import JetStream
@@ -126,7 +126,7 @@ async def _answer(
         code = exc.status
         raise
     finally:
-        route = request.get("route", "other")
+        route = request.get(ROUTE, "other")
         REQUESTS.labels(str(code), request.method, route).inc()
         DURATION.labels(request.method, route).observe(time.perf_counter() - started)
 

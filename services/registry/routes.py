@@ -5,11 +5,13 @@ aiohttp's router matches from the front.
 Source: OCI distribution spec v1.1, "Endpoints" end-1 to end-13; RFC 9110 section 14 (ranges).
 """
 
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlencode
 
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 
 from services.registry.failures import RegistryFailure
 from services.registry.repositories import Repositories
@@ -18,6 +20,8 @@ from shared.images import digests
 from shared.images.manifests import ACCEPTED, DOCUMENT_LIMIT, OCI_INDEX, encode
 from shared.images.references import NAME_LIMIT, REPOSITORY, TAG
 
+log = logging.getLogger(__name__)
+
 API_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
 _TAIL = re.compile(
     r"/v2/(?P<name>.+)/(?P<kind>blobs|manifests|tags|referrers)/(?P<rest>uploads/?|uploads/[^/]+|[^/]+)\Z"
@@ -25,8 +29,9 @@ _TAIL = re.compile(
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
 _CONTENT_RANGE = re.compile(r"(?:bytes )?(\d+)-(\d+)(?:/(?:\d+|\*))?\Z")
 
-STARTED = "started"
-"""Request key: the status line is out, an error can only cut the connection."""
+STARTED = web.RequestKey("started", bool)
+"""The status line is out, an error can only cut the connection."""
+ROUTE = web.RequestKey("route", str)
 
 Handler = Callable[[web.Request, str, str], Awaitable[web.StreamResponse]]
 
@@ -78,7 +83,7 @@ class Routes:
         handler = self._handlers.get((kind, request.method))
         if handler is None:
             raise RegistryFailure("UNSUPPORTED", f"{request.method} is not supported for {request.path}")
-        request["route"] = kind
+        request[ROUTE] = kind
         return await handler(request, name, rest)
 
     async def _get_blob(self, request: web.Request, name: str, digest: str) -> web.StreamResponse:
@@ -98,10 +103,13 @@ class Routes:
         response = web.StreamResponse(status=206 if partial else 200, headers=headers)
         await response.prepare(request)
         request[STARTED] = True
-        if request.method == "GET":
-            async for data in self._repositories.read(blob, start, stop):
-                await response.write(data)
-        await response.write_eof()
+        try:
+            if request.method == "GET":
+                async for data in self._repositories.read(blob, start, stop):
+                    await response.write(data)
+            await response.write_eof()
+        except ConnectionError:
+            log.debug("client of blob %s went away", digest)
         return response
 
     async def _delete_blob(self, _: web.Request, name: str, digest: str) -> web.Response:
@@ -198,8 +206,11 @@ class Routes:
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
-    async for data in request.content.iter_any():
-        yield data
+    try:
+        async for data in request.content.iter_any():
+            yield data
+    except (ConnectionError, PayloadEncodingError) as exc:
+        raise RegistryFailure("BLOB_UPLOAD_INVALID", f"the body broke off: {exc}") from exc
 
 
 def _digest(text: str) -> str:

@@ -136,13 +136,16 @@ class Uploads:
             finally:
                 window.release()
 
-        async with asyncio.TaskGroup() as group:
-            async for data in _chunked(body):
-                await window.acquire()
-                upload.sha256.update(data)
-                sizes.append(len(data))
-                sequences.append(group.create_task(write(data, offset), name=f"chunk {upload.id} at {offset}"))
-                offset += len(data)
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for data in _chunked(body):
+                    await window.acquire()
+                    upload.sha256.update(data)
+                    sizes.append(len(data))
+                    sequences.append(group.create_task(write(data, offset), name=f"chunk {upload.id} at {offset}"))
+                    offset += len(data)
+        except ExceptionGroup as exc:
+            raise exc.exceptions[0] from None  # what one chunk met, the others met too
         for task, size in zip(sequences, sizes, strict=True):
             upload.layout.add(task.result(), size)
 

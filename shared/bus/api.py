@@ -25,7 +25,7 @@ from shared.events.subjects import node_subject, service_subject
 
 __all__ = ["ApiClient", "Informer"]
 
-REQUEST_LIMIT_S = 30.0
+REQUEST_LIMIT_S = 15.0
 
 Object = dict[str, Any]
 Query = Mapping[str, Any]

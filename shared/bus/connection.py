@@ -91,6 +91,7 @@ class Connection(Bus):
         self._client = _Client()
         self._reported = ""
         self._opened = False
+        self._closing = False
 
     async def open(self, settings: BusSettings, name: str) -> None:
         """Connect; keeps trying until it succeeds or is cancelled."""
@@ -119,6 +120,7 @@ class Connection(Bus):
         self._set_connected(True)
 
     async def close(self) -> None:
+        self._closing = True
         self._set_connected(False)
         self._stop()
         if self._opened:
@@ -164,6 +166,8 @@ class Connection(Bus):
 
     async def flush(self) -> None:
         try:
+            # the client's ping overtakes what its writer has not taken up yet; after one round trip it has
+            await self._client.flush()
             await self._client.flush()
         except nats.errors.Error as exc:
             raise Disconnected("connection lost while waiting for the broker", sent=True) from exc
@@ -177,7 +181,7 @@ class Connection(Bus):
             log.error("the broker refused a subscription of %s: %s", self.user, error)
         elif isinstance(error, nats.errors.SlowConsumerError):
             log.error("messages on %s were dropped: the subscriber is too slow", error.subject)
-        elif text != self._reported:
+        elif text != self._reported and not self._closing:
             # the same failure comes back with every attempt to reconnect
             self._reported = text
             log.warning("bus: %s", text)

@@ -13,7 +13,7 @@ import msgspec
 
 from shared.bus import wire
 from shared.bus.port import MORE, Bus, Message
-from shared.errors import ApiError, BusError, InternalError, TooManyRequests
+from shared.errors import ApiError, BusError, InternalError, ServiceUnavailable, TooManyRequests
 from shared.events.subjects import decode_name, inbox_prefix
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,11 @@ class ApiServerPort:
                 data = wire.answer(code, body)
             except ApiError as exc:
                 data = wire.answer(exc.code, exc.status())
+            except asyncio.CancelledError:
+                # the caller would otherwise wait for its time limit
+                error = ServiceUnavailable("the API server stopped while it served the request")
+                await self._reply(message.reply, wire.answer(error.code, error.status()))
+                raise
             except Exception as exc:
                 log.exception("request of %s failed", caller.user)
                 data = wire.answer(500, InternalError(f"{type(exc).__name__}: {exc}").status())

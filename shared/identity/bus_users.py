@@ -23,11 +23,6 @@ def ensure_users(data: Path, users: Iterable[str]) -> dict[str, str]:
     return {user: _ensure(credentials_path(data, user), user) for user in users}
 
 
-def remove_user(data: Path, user: str) -> None:
-    """Forget a user; it can still connect until the broker's configuration is rendered again without it."""
-    credentials_path(data, user).unlink(missing_ok=True)
-
-
 def _ensure(path: Path, user: str) -> str:
     try:
         return str(json.loads(path.read_text())["password"])

@@ -115,6 +115,7 @@ class Endpoint:
     _idle: dict[str, list[http.client.HTTPConnection]] = field(default_factory=dict)
     _tokens: dict[str, _Token] = field(default_factory=dict)
     _basic: bool = False
+    _closed: bool = False
     _context: ssl.SSLContext | None = None
 
     @property
@@ -124,8 +125,9 @@ class Endpoint:
         return f"{'http' if self.plain else 'https'}://{host}"
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections, and those in use as soon as they are given back."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, {}
         for connections in idle.values():
             for connection in connections:
@@ -242,7 +244,7 @@ class Endpoint:
         parts = urlsplit(url)
         with self._lock:
             idle = self._idle.setdefault(f"{parts.scheme}://{parts.netloc}", [])
-            if len(idle) < 4:
+            if len(idle) < 4 and not self._closed:
                 idle.append(connection)
                 return
         connection.close()

@@ -193,6 +193,7 @@ class Underlay:
                     routes.replace_route(Route("0.0.0.0/0", self.gateway, eth0.index, routes.PROTOCOL_WHERRY)),
                 ]
             )
+        links.wait_running(connection, port)
         namespaces.call_inside(path, lambda: netns.write_sysctl("net.ipv4.ip_forward", "1"))
 
     def _ensure_route(self, connection: NetlinkSocket, bridge: Link, destination: str, gateway: str) -> None:

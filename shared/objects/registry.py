@@ -86,7 +86,9 @@ def _resource(package: str, declared: schema.DeclaredResource) -> Resource:
         short_names=declared.short_names,
         categories=declared.categories,
         verbs=declared.verbs,
-        subresources=declared.subresources,
+        subresources=tuple(
+            one if one.version else one._replace(group=group, version=version) for one in declared.subresources
+        ),
         columns=declared.columns,
         field_selectors=("metadata.name", *in_namespace, *declared.field_selectors),
         schema=schema.struct(f"{package}.{declared.kind}"),

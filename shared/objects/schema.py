@@ -194,8 +194,9 @@ def column(name: str, type: str = "string", *, format: str = "", priority: int =
 
 
 def subresource(
-    name: str, kind: str, *, verbs: tuple[str, ...] = ("get", "patch", "update"), api_version: str = "v1"
+    name: str, kind: str, *, verbs: tuple[str, ...] = ("get", "patch", "update"), api_version: str = ""
 ) -> Subresource:
+    """Declare a subresource; without `api_version` it speaks a kind of the resource's own group version."""
     group, _, version = api_version.rpartition("/")
     return Subresource(name, group, version, kind, verbs)
 

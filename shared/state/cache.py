@@ -245,22 +245,23 @@ class Cache:
         self._bury(ref, revision, time.time() + keep_s)
         self.advance(revision)
 
-    def replace(self, records: Iterable[Record], revision: int) -> None:
+    def replace(self, records: Iterable[Record], revision: int, *, anew: bool = False) -> None:
         """The whole content at `revision`: the first load, or a load after an absence too long to replay.
 
-        Differences become changes, but watches cannot resume from before.
+        Differences become changes, but watches cannot resume from before. With `anew` the log is not the one that was
+        read before: its revisions say nothing about ours.
         """
         seen: set[Ref] = set()
         # a log restored to an earlier state has a shorter number line: no watch can go on across that
-        restored = revision < self.revision
-        if restored:
+        anew = anew or revision < self.revision
+        if anew:
             for table in self._tables.values():
                 for subscription in tuple(table.subscriptions):
                     subscription.cut()
         for record in records:
             seen.add(record.ref)
             current = self.get(record.ref)
-            if current is None or current.revision != record.revision:
+            if anew or current is None or current.revision != record.revision:
                 self._apply(record)
         vanished = [
             record for table in self._tables.values() for record in table.records.values() if record.ref not in seen

@@ -45,6 +45,9 @@ class Feed:
         # None once the content of the stream at the start of the consumer was taken in
         self._loading: list[Record] | None = None
         self._load_floor = 0
+        # when the stream was made: another one of the same name has other revisions
+        self._created = ""
+        self._anew = False
         self._held: list[Record] = []
         self._held_batch = ""
         self._held_at = 0.0
@@ -85,10 +88,13 @@ class Feed:
         last = int(info["state"]["last_seq"])
         absence = asyncio.get_running_loop().time() - self._current
         self._drop_held()
+        created = str(info.get("created", ""))
+        self._anew, self._created = created != self._created, created
         resume = (
             self._cache.loaded
+            and not self._anew
             and absence < streams.STREAMS[self._stream].absence_s
-            # a log that is shorter than what was read from it has been restored or made anew
+            # a log that is shorter than what was read from it has been restored
             and last >= self._cache.revision
         )
         if resume:
@@ -160,7 +166,7 @@ class Feed:
 
     def _finish_load(self) -> None:
         records, self._loading = self._loading or [], None
-        self._cache.replace(records, self._load_floor)
+        self._cache.replace(records, self._load_floor, anew=self._anew and self._cache.loaded)
         self._loaded.set()
         log.info("%s loaded: %d messages up to revision %d", self._stream, len(records), self._cache.revision)
 

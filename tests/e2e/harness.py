@@ -23,7 +23,7 @@ TOOLS = ROOT / ".cache" / "tools"
 EXAMPLE = ROOT / "deploy" / "examples"
 WHERRY = [sys.executable, "-m", "shared.cli.main"]
 # Beside a cluster that somebody already runs on this machine with the default addresses.
-ADDRESSES = ["--name", "wtest", "--port", "16443", "--underlay", "10.91.0.0/24",
+ADDRESSES = ["--name", "wtest", "--port", "17443", "--underlay", "10.91.0.0/24",
              "--pod-cidr", "10.245.0.0/16", "--service-cidr", "10.97.0.0/16"]  # fmt: skip
 
 Value = TypeVar("Value")
@@ -55,13 +55,14 @@ def until(probe: Callable[[], Value], what: str, limit_s: float = 60.0) -> Value
 
 @dataclass
 class Kubectl:
-    """The real kubectl, bound to a kubeconfig and a namespace."""
+    """The real kubectl, bound to a kubeconfig and, unless it is "", a namespace."""
 
     kubeconfig: Path
-    namespace: str = "default"
+    namespace: str = ""
 
     def command(self, *arguments: str) -> list[str]:
-        return [str(TOOLS / "kubectl"), "--kubeconfig", str(self.kubeconfig), "-n", self.namespace, *arguments]
+        namespace = ["-n", self.namespace] if self.namespace else []
+        return [str(TOOLS / "kubectl"), "--kubeconfig", str(self.kubeconfig), *namespace, *arguments]
 
     def run(
         self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 120

@@ -69,9 +69,9 @@ def test_tokens_name_their_user_and_groups(cluster: TestCluster, tmp_path: Path)
 def test_a_request_without_a_credential_is_refused(cluster: TestCluster) -> None:
     tls = ssl.create_default_context(cafile=str(cluster.data / "pki" / "ca.crt"))
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
-    assert b"gitVersion" in opener.open("https://127.0.0.1:16443/version").read()
+    assert b"gitVersion" in opener.open("https://127.0.0.1:17443/version").read()
     with pytest.raises(urllib.error.HTTPError) as refused:
-        opener.open("https://127.0.0.1:16443/api/v1/secrets")
+        opener.open("https://127.0.0.1:17443/api/v1/secrets")
     assert refused.value.code in (401, 403)
     refused.value.close()
 

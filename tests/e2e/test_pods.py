@@ -120,7 +120,9 @@ def test_limits_hold_and_oom_is_reported(kubectl: Kubectl) -> None:
 def test_exit_reasons_are_told(kubectl: Kubectl) -> None:
     kubectl.apply(pod("fine", "echo bye > /dev/termination-log", "Never"))
     kubectl.apply(pod("bad", "exit 3", "Never"))
-    kubectl.apply(pod("absent", "x", "Never", command=["/no/such/program"]))
+    absent = pod("absent", "x", "Never")
+    absent["spec"]["containers"][0]["command"] = ["/no/such/program"]
+    kubectl.apply(absent)
     wanted = {"fine": ("Completed", 0), "bad": ("Error", 3), "absent": ("StartError", 128)}
 
     def ended() -> dict[str, tuple[str, int]]:

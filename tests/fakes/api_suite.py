@@ -17,6 +17,7 @@ from shared.bus.port import Bus
 from shared.bus.serve import ApiServerPort, Caller
 from shared.bus.streams import BusStream, StreamHandler, StreamServer, open_stream
 from shared.errors import (
+    ApiError,
     BadRequest,
     Conflict,
     Expired,
@@ -144,6 +145,30 @@ class RequestSuite:
         api = ApiClient(await broker.connect("controllers"), "service.controllers")
         with pytest.raises(ServiceUnavailable):
             await api.get(PODS)
+
+    async def test_a_request_under_way_is_answered_when_the_server_stops(self, broker: TestBroker) -> None:
+        handler = MemoryApi()
+        begun = asyncio.Event()
+
+        async def never(*args: Any) -> tuple[int, Any]:
+            begun.set()
+            await asyncio.get_running_loop().create_future()
+            return 200, None
+
+        handler.request = never  # type: ignore[method-assign]
+        api = ApiClient(await broker.connect("controllers"), "service.controllers")
+        async with asyncio.TaskGroup() as group:
+            async with served(await broker.connect("apiserver"), handler):
+                call = group.create_task(self.outcome(api), name="call")
+                await begun.wait()
+            assert isinstance(await call, ServiceUnavailable)
+
+    async def outcome(self, api: ApiClient) -> Exception | None:
+        try:
+            await api.get(PODS)
+        except ApiError as exc:
+            return exc
+        return None
 
     async def test_an_answer_is_never_sent_to_a_subject_that_is_not_the_callers(self, broker: TestBroker) -> None:
         handler = MemoryApi()

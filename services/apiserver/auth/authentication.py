@@ -14,16 +14,12 @@ from shared.identity.tokens import TokenKey, Verified
 from shared.identity.users import (
     ANONYMOUS,
     AUTHENTICATED,
-    MASTERS,
-    NODE_PREFIX,
-    NODES,
     SERVICE_ACCOUNT_PREFIX,
     User,
     service_account_groups,
 )
 from shared.objects import registry
 
-BUS_USERS = {"scheduler": "system:kube-scheduler", "controllers": "system:kube-controller-manager"}
 BOUND_KINDS = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 Certificate = Mapping[str, Any]
@@ -77,14 +73,6 @@ def authenticated(user: User) -> User:
     if AUTHENTICATED in user.groups:
         return user
     return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
-
-
-def of_bus(caller: str) -> User:
-    """The user behind a caller on the bus, `node.<name>` or `service.<name>`; the broker vouches for the name."""
-    kind, _, name = caller.partition(".")
-    if kind == "node":
-        return authenticated(User(NODE_PREFIX + name, (NODES,)))
-    return authenticated(User(BUS_USERS.get(name, f"system:wherry:{name}"), (MASTERS,)))
 
 
 def impersonate(user: User, headers: Mapping[str, Sequence[str]]) -> User:

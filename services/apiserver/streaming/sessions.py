@@ -18,7 +18,7 @@ from services.apiserver.streaming.forwarding import FORWARD_PROTOCOLS, Forwarder
 from services.apiserver.streaming.places import place_of
 from shared.bus.port import Bus
 from shared.bus.streams import BusStream, open_stream
-from shared.errors import StreamBroken
+from shared.errors import ApiError, StreamBroken
 from shared.objects import json
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
@@ -55,7 +55,17 @@ class Sessions:
         if flags["tty"]:
             # a terminal has one output
             flags["stderr"] = False
-        stream = await open_stream(self.bus, place.node, operation, place.parameters() | flags | extra)
+        try:
+            stream = await open_stream(self.bus, place.node, operation, place.parameters() | flags | extra)
+        except ApiError as exc:
+            # kubectl takes a refused upgrade for a server without WebSocket and asks again with SPDY; told on the
+            # error channel, it shows the reason
+            refusal = exc.status()
+
+            async def refuse(connection: web.WebSocketResponse) -> None:
+                await connection.send_bytes(bytes((ERROR,)) + json.encode(refusal))
+
+            return Upgrade(COMMAND_PROTOCOLS, refuse)
 
         async def serve(connection: web.WebSocketResponse) -> None:
             await relay(connection, stream)

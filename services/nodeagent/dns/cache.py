@@ -55,7 +55,7 @@ def parse(message: bytes, question: bytes) -> Response:
     opt = (0, 0)
     for section, count in enumerate(tuple(counts)):
         for _ in range(count):
-            fixed = _skip_name(message, offset)
+            fixed = wire.skip_name(message, offset)
             if fixed + _FIXED.size > len(message):
                 raise ValueError("a record is cut off")
             kind, _, ttl, size = _FIXED.unpack_from(message, fixed)
@@ -81,19 +81,6 @@ def parse(message: bytes, question: bytes) -> Response:
     body = message[start : opt[0] or offset]
     truncated = bool(message[2] & 2)
     return Response(message[3] & 0xF, (counts[0], counts[1], counts[2]), body, tuple(lifetimes), ttl_s, truncated)
-
-
-def _skip_name(message: bytes, offset: int) -> int:
-    while offset < len(message):
-        length = message[offset]
-        if length >= 0xC0:
-            return offset + 2
-        if length > 63:
-            break
-        offset += 1 + length
-        if length == 0:
-            return offset
-    raise ValueError("a name is cut off")
 
 
 def aged(response: Response, age_s: int) -> bytes:

@@ -24,16 +24,16 @@ Records = dict[bytes, set[Data]]
 
 
 def of_service(service: Object, slices: Iterable[Object], zone: bytes) -> Records:
-    """The records of a service with its endpoint slices; `zone` is the wire form of the cluster domain."""
+    """The records of a service with its endpoint slices; `zone` is the wire form of the cluster domain.
+
+    Raises what reading a malformed object raises, ValueError for a name that DNS cannot hold.
+    """
     metadata, spec = service["metadata"], service.get("spec") or {}
     records: Records = {}
-    try:
-        base = wire.encode_name(f"{metadata['name']}.{metadata['namespace']}.svc")[:-1] + zone
-        if spec.get("type") == "ExternalName":
-            if spec.get("externalName"):
-                _add(records, base, wire.CNAME, wire.encode_name(spec["externalName"]))
-            return records
-    except ValueError:
+    base = wire.encode_name(f"{metadata['name']}.{metadata['namespace']}.svc")[:-1] + zone
+    if spec.get("type") == "ExternalName":
+        if spec.get("externalName"):
+            _add(records, base, wire.CNAME, wire.encode_name(spec["externalName"]))
         return records
     addresses = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if _is_ipv4(ip)]
     if addresses:

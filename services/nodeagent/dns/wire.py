@@ -134,7 +134,7 @@ def _name_end(data: bytes, offset: int) -> int:
 def reply(question: Question, answer: Answer, turn: int, limit: int, *, authoritative: bool = True) -> bytes:
     """The message that answers a question, at most `limit` bytes; addresses start at number `turn` of them.
 
-    What does not fit: additional records are left out, then as many addresses as needed, and the client is told.
+    If it does not fit, additional records are left out; then as many answers as needed, and the client is told so.
     """
     rcode, answers, authorities, body, rotating, extra, extras = answer
     if rotating > 1 and (first := turn % rotating * _A_RECORD_SIZE):
@@ -148,12 +148,38 @@ def reply(question: Question, answer: Answer, turn: int, limit: int, *, authorit
             body, extras = body[: len(body) - extra], 0
         if len(body) > room:
             truncated = 2
-            answers = min(answers, room // _A_RECORD_SIZE) if rotating else 0
+            answers, size = _fitting(body, answers, room)
             authorities = extras = 0
-            body = body[: answers * _A_RECORD_SIZE]
+            body = body[:size]
     flags = bytes((0x80 | authoritative << 2 | truncated | question.recursion, 0x80 | rcode))
     counts = _COUNTS.pack(1, answers, authorities, extras + question.edns)
     return b"".join((question.identity, flags, counts, question.raw, body, trailer))
+
+
+def skip_name(message: bytes, offset: int) -> int:
+    """The offset behind a name that may be compressed; ValueError if it is malformed."""
+    while offset < len(message):
+        length = message[offset]
+        if length >= 0xC0:
+            return offset + 2
+        if length > 63:
+            break
+        offset += 1 + length
+        if length == 0:
+            return offset
+    raise ValueError("a name is cut off")
+
+
+def _fitting(body: bytes, records: int, room: int) -> tuple[int, int]:
+    """How many of the first records fit into so many bytes, and their size."""
+    end = 0
+    for count in range(records):
+        fixed = skip_name(body, end)
+        following = fixed + _RECORD.size + int.from_bytes(body[fixed + 8 : fixed + 10], "big")
+        if following > room:
+            return count, end
+        end = following
+    return records, end
 
 
 def failure(data: bytes, rcode: int) -> bytes:

@@ -5,7 +5,9 @@ names.
 """
 
 import ipaddress
+import logging
 import socket
+import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,6 +15,8 @@ from services.nodeagent.dns import records, wire
 from services.nodeagent.dns.records import Data, Object, Records
 from services.nodeagent.dns.wire import Answer
 from services.nodeagent.proxy.changes import Changes, Key
+
+log = logging.getLogger(__name__)
 
 VERSION = "1.1.0"
 # short, as the answers are always current but clients may keep them
@@ -58,9 +62,7 @@ class Zone:
         """
         stale = self._changes.look(services, slices)
         for key in stale:
-            service = self._changes.service(key)
-            wanted = records.of_service(service, self._changes.slices(key), self.suffix) if service else {}
-            self._replace(("service", *key), wanted)
+            self._replace(("service", *key), self._records_of(key))
         return len(stale) + self._apply_pods(pods)
 
     def lookup(self, name: bytes, kind: int) -> Answer | None:
@@ -84,6 +86,17 @@ class Zone:
 
     def __len__(self) -> int:
         return len(self._answers)
+
+    def _records_of(self, key: Key) -> Records:
+        service = self._changes.service(key)
+        if service is None:
+            return {}
+        try:
+            return records.of_service(service, self._changes.slices(key), self.suffix)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError, struct.error) as exc:
+            # one malformed object must not keep all others from being found
+            log.error("service %s has no names: %s: %s", "/".join(key), type(exc).__name__, exc)
+            return {}
 
     def _apply_pods(self, pods: Mapping[Key, Object] | None) -> int:
         before, now = self._pods or {}, pods or {}

@@ -41,7 +41,7 @@ class Unpacked:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose header is damaged is an error: tarfile takes it for the end, and half an image would look whole."""
+    """A member whose damaged header is an error: tarfile takes it for the end, and half an image would look whole."""
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:

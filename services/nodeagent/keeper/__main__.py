@@ -6,6 +6,7 @@ Everything it needs is imported and frozen before the first fork, so that a chil
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -14,7 +15,25 @@ import sys
 
 from services.nodeagent.keeper.keeper import Keeper
 from services.nodeagent.keeper.loop import Loop
+from shared.kernel import syscalls
 from shared.kernel.cgroups import groups
+
+
+def protect_interpreter() -> None:
+    """Execute this process again from a read-only copy of the interpreter's mount.
+
+    A process of a container may get hold of /proc/<pid>/exe of one that is on its way into the container; what it gets
+    must not be a way to write to the host's interpreter (CVE-2019-5736). Where the kernel refuses, things stay as they
+    are.
+    """
+    if os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY:
+        return
+    with contextlib.suppress(OSError):
+        copy = syscalls.open_tree(os.path.realpath("/proc/self/exe"), syscalls.OPEN_TREE_CLONE)
+        syscalls.mount_setattr(copy, set_attributes=syscalls.MOUNT_ATTR_RDONLY)
+        argv = [os.fsencode(word) for word in (sys.executable, *sys.orig_argv[1:])]
+        env = [os.fsencode(f"{key}={value}") for key, value in os.environ.items()]
+        syscalls.execveat(copy, argv, env)
 
 
 def main() -> int:
@@ -22,6 +41,7 @@ def main() -> int:
     if missing:
         print(f"keeper: environment variable {missing[0]} is not set", file=sys.stderr)
         return 2
+    protect_interpreter()
     cluster, node = os.environ.get("WHERRY_CLUSTER", "wherry"), os.environ["WHERRY_NODE_NAME"]
     directory = f"{os.environ['WHERRY_RUN']}/nodes/{node}"
     os.makedirs(directory, mode=0o700, exist_ok=True)

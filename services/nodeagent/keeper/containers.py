@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.nodeagent.keeper import births, capabilities, launch, pidfds, plan, seccomp
 from services.nodeagent.keeper.births import Birth
@@ -156,18 +157,21 @@ class Containers:
 
     def _record(self, container: Container) -> None:
         """Record what never changes."""
-        self._store.save(container.spec.id, {"spec": encode(container.spec), "cgroup": container.cgroup})
-        self._save(container)
+        fixed = {"spec": encode(container.spec), "cgroup": container.cgroup}
+        self._store.save(container.spec.id, fixed | self._changes(container))
 
     def _save(self, container: Container) -> None:
         """Record what changes."""
-        changes = {
+        self._store.save(container.spec.id, self._changes(container))
+
+    @staticmethod
+    def _changes(container: Container) -> dict[str, Any]:
+        return {
             "state": encode(container.state),
             "started": container.started,
             "stdin_closed": container.stdin_closed,
             "own_pid_namespace": container.own_pid_namespace,
         }
-        self._store.save(container.spec.id, changes)
 
     def _make_group(self, container: Container) -> None:
         spec = container.spec

@@ -22,29 +22,39 @@ _LINKS_MAX = 40  # as the kernel's own limit, path_resolution(7)
 
 
 def overlay_options(lower: list[str], upper: str, work: str) -> str:
-    """Options for an overlay mount (lower layers top first), or "" if they cannot be written down as one page."""
+    """Options for an overlay mount (lower layers top first), or "" if they cannot be written down as one page.
+
+    `volatile`: otherwise the end of every container would sync the whole file system that holds its writable layer,
+    which is never mounted again (kernel's overlayfs.rst, "Volatile mount").
+    """
     if any(character in path for path in (*lower, upper, work) for character in ":,\\"):
         return ""
-    options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+    options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work},volatile"
     return options if len(os.fsencode(options)) <= _OPTIONS_MAX else ""
 
 
-def prepare_writable(writable: str, lower: list[str]) -> tuple[str, str, str]:
-    """The upper, work and root directories below `writable`; the root looks like that of the top layer."""
-    upper, work, root = f"{writable}/upper", f"{writable}/work", f"{writable}/root"
-    if not os.path.isdir(upper):
-        os.makedirs(upper, mode=0o755)
-        top = os.stat(lower[0])
+def prepare_writable(writable: str, lower: list[str]) -> tuple[str, str]:
+    """The upper and work directories below `writable`; the root will look like that of the top layer."""
+    upper, work = f"{writable}/upper", f"{writable}/work"
+    try:
+        os.mkdir(upper)
+    except FileNotFoundError:
+        os.makedirs(upper)
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{work}/work/incompat/volatile")  # the mark of a mount whose start was interrupted
+    top = os.stat(lower[0])
+    os.chmod(upper, stat.S_IMODE(top.st_mode))
+    if top.st_uid or top.st_gid:
         os.chown(upper, top.st_uid, top.st_gid)
-        os.chmod(upper, stat.S_IMODE(top.st_mode))
-    for directory in (work, root):
-        os.makedirs(directory, mode=0o755, exist_ok=True)
-    return upper, work, root
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(work)
+    return upper, work
 
 
-def mount_overlay(writable: str, lower: list[str]) -> str:
-    """Mount the container's root and return where."""
-    upper, work, root = prepare_writable(writable, lower)
+def mount_overlay(writable: str, lower: list[str]) -> int:
+    """Mount the container's root, over `writable` as no other directory is needed for it; return its descriptor."""
+    upper, work = prepare_writable(writable, lower)
     options = overlay_options(lower, upper, work)
     fds = []
     if not options:  # descriptors are short and have no special characters
@@ -52,11 +62,11 @@ def mount_overlay(writable: str, lower: list[str]) -> str:
         names = [f"/proc/self/fd/{fd}" for fd in fds]
         options = overlay_options(names[:-2], names[-2], names[-1])
     try:
-        syscalls.mount("overlay", root, "overlay", 0, options)
+        syscalls.mount("overlay", writable, "overlay", 0, options)
     finally:
         for fd in fds:
             os.close(fd)
-    return root
+    return os.open(writable, os.O_PATH | os.O_DIRECTORY)
 
 
 def open_in_root(root: int, path: str, *, directory: bool, depth: int = 0) -> int:
@@ -138,8 +148,7 @@ def assemble(plan: RootPlan, writable: str, lower: list[str], progress: Progress
     syscalls.mount("", "/", "", syscalls.MS_PRIVATE | syscalls.MS_REC)
     devices = _host_devices() if any(isinstance(step, Devices) and step.everything for step in plan.inside) else []
     progress("mounting the root file system")
-    root_path = mount_overlay(writable, lower)
-    root = os.open(root_path, os.O_PATH | os.O_DIRECTORY)
+    root = mount_overlay(writable, lower)
     for index, step in enumerate(plan.inside):
         match step:
             case FileSystem():

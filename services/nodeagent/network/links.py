@@ -123,16 +123,11 @@ def connect(
                     routes.replace_route(Route("0.0.0.0/0", gateway, eth0.index, routes.PROTOCOL_BOOT)),
                 ]
             )
-            if bandwidth is not None:
-                _limit(connection, inside, lease, eth0, bandwidth)
-
-
-def _limit(connection: NetlinkSocket, inside: NetlinkSocket, lease: Lease, eth0: Link, bandwidth: Bandwidth) -> None:
-    if bandwidth.egress:
-        inside.execute([queues.limit(eth0.index, bandwidth.egress)])
-    if bandwidth.ingress:
-        outer = _existing(connection, lease.link)
-        connection.execute([queues.limit(outer.index, bandwidth.ingress)])
+            outer = links.wait_running(connection, lease.link)
+            if bandwidth is not None and bandwidth.egress:
+                inside.execute([queues.limit(eth0.index, bandwidth.egress)])
+            if bandwidth is not None and bandwidth.ingress:
+                connection.execute([queues.limit(outer.index, bandwidth.ingress)])
 
 
 def disconnect(connection: NetlinkSocket, bridge: Link, leases: list[Lease], strays: list[str]) -> None:

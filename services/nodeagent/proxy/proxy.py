@@ -105,7 +105,10 @@ class ServiceProxy:
             changed, touched = self._attempt()
         self._pending.clear()
         if first or any(is_udp(name, key) for name, key in touched):
-            self._forget_flows(touched)
+            try:
+                self._forget_flows(touched)
+            except NetlinkError as exc:
+                log.warning("UDP connections to endpoints that are gone may remain: %s", exc)
         if touched and (sticky or self._ready().has_affinity):
             self._ready().forget_affinity()
         return changed
@@ -126,7 +129,12 @@ class ServiceProxy:
         service = self._changes.service(key)
         if service is None:
             return {}
-        return plan(service, self._changes.slices(key), self._location, mirror.targets, self._skip)
+        try:
+            return plan(service, self._changes.slices(key), self._location, mirror.targets, self._skip)
+        except (AttributeError, KeyError, OSError, OverflowError, TypeError, ValueError) as exc:
+            # one malformed object must not keep all others from being served
+            log.error("service %s is not served: %s: %s", "/".join(key), type(exc).__name__, exc)
+            return {}
 
     def _wanted(self, place: Place) -> Change:
         claim = self._ledger.winner(*place)

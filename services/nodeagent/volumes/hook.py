@@ -39,16 +39,9 @@ class VolumesHook:
 
     async def prepare(self, setting: PodSetting) -> None:
         """Make and fill every volume. Raises ConfigurationError, ApiError, BusError or OSError naming the volume."""
-        pod = setting.pod
-        keys = referenced(pod)
-        self._references.want(setting.record.uid, keys)
-        try:
-            async with asyncio.timeout(OBJECT_WAIT_S):
-                await self._references.wait_known(keys)
-        except TimeoutError:
-            log.info("pod %s: some ConfigMaps or Secrets are not known yet", setting.layout.name)
+        await self._wait_known(setting)
         self.locate(setting)
-        for volume in pod["spec"].get("volumes") or ():
+        for volume in setting.pod["spec"].get("volumes") or ():
             try:
                 await self._prepare(setting, volume)
             except ConfigurationError as exc:
@@ -56,6 +49,7 @@ class VolumesHook:
 
     async def refresh(self, setting: PodSetting) -> None:
         """Rewrite what changed in the volumes of API objects; what cannot be read keeps its last content."""
+        await self._wait_known(setting)
         setting.renew_at = 0.0
         for volume in setting.pod["spec"].get("volumes") or ():
             if _kind(volume) not in PROJECTIONS:
@@ -65,6 +59,15 @@ class VolumesHook:
             except (ConfigurationError, ApiError, BusError) as exc:
                 log.warning("volume %s of pod %s stays as it was: %s", volume["name"], setting.layout.name, exc)
                 self._renew(setting, time.time() + TOKEN_RETRY_S)
+
+    async def _wait_known(self, setting: PodSetting) -> None:
+        keys = referenced(setting.pod)
+        self._references.want(setting.record.uid, keys)
+        try:
+            async with asyncio.timeout(OBJECT_WAIT_S):
+                await self._references.wait_known(keys)
+        except TimeoutError:
+            log.info("pod %s: some ConfigMaps or Secrets are not known yet", setting.layout.name)
 
     def locate(self, setting: PodSetting) -> None:
         """Say where every volume is or will be, without making anything."""

@@ -207,7 +207,7 @@ def _removed(directory: str) -> bool:
     except FileNotFoundError:
         return True
     except OSError as exc:
-        if exc.errno == errno.EBUSY:
+        if exc.errno in (errno.EBUSY, errno.ENOTEMPTY):
             return False
         raise
     return True

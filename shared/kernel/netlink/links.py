@@ -6,6 +6,7 @@ Builders return messages, so that a caller batches what belongs together into on
 import errno
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
 _IFLA_MTU = 4
 _IFLA_MASTER = 10
+_IFLA_OPERSTATE = 16
 _IFLA_LINKINFO = 18
 _IFLA_GROUP = 27
 _IFLA_NET_NS_FD = 28
@@ -36,17 +38,23 @@ _IFLA_INFO_SLAVE_DATA = 5
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE = 4
 _SKIP_STATISTICS = 8
+_RUNNING = (0, 6)
+_POLL_S = 0.001
 
 _INTERFACE = struct.Struct("=BxHiII")
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One network interface; `mac` as in aa:bb:cc:dd:ee:ff, `master` the index of its bridge or 0."""
+    """One network interface; `mac` as in aa:bb:cc:dd:ee:ff, `master` the index of its bridge or 0.
+
+    `running` is whether it passes packets (RFC 2863 ifOperStatus up, or unknown as for loopback).
+    """
 
     index: int
     name: str
     up: bool
+    running: bool
     mtu: int
     mac: str
     master: int
@@ -148,6 +156,24 @@ def find(connection: NetlinkSocket, name: str) -> Link | None:
     return _link(replies[0].body)
 
 
+def wait_running(connection: NetlinkSocket, name: str, limit_s: float = 2.0) -> Link:
+    """The link once it passes packets; NetlinkError ENODEV if there is none, ETIMEDOUT if it does not.
+
+    When the other end of a veth pair comes up, the kernel gives this end its queue and its bridge port a little later,
+    in a work queue, and drops packets until then. Since Linux 6.8 asking for the link completes that work.
+    """
+    deadline = time.monotonic() + limit_s
+    while True:
+        link = find(connection, name)
+        if link is None:
+            raise NetlinkError(errno.ENODEV, f"link {name} vanished")
+        if link.running:
+            return link
+        if time.monotonic() > deadline:
+            raise NetlinkError(errno.ETIMEDOUT, f"link {name} does not come up")
+        time.sleep(_POLL_S)
+
+
 def every(connection: NetlinkSocket, *, master: int = 0) -> Iterator[Link]:
     """All links, or those on the bridge with index `master`."""
     selection = wire.u32(_IFLA_MASTER, master) if master else b""
@@ -165,6 +191,7 @@ def _link(body: bytes) -> Link:
         index=index,
         name=wire.string(values[_IFLA_IFNAME]),
         up=bool(flags & IFF_UP),
+        running=wire.number(values.get(_IFLA_OPERSTATE, b"")) in _RUNNING,
         mtu=wire.number(values.get(_IFLA_MTU, b"")),
         mac=values.get(_IFLA_ADDRESS, b"").hex(":"),
         master=wire.number(values.get(_IFLA_MASTER, b"")),

@@ -69,11 +69,49 @@ def operations(resources: Iterable[Resource]) -> dict[str, Any]:
     """The path items of the resources, by path."""
     found: dict[str, Any] = {}
     for resource in resources:
+        found |= _discovery_path(resource)
         found |= _collection_paths(resource)
         found |= _item_paths(resource)
+        if "watch" in resource.verbs:
+            found |= _watch_paths(resource)
         for one in resource.subresources:
             found |= _subresource_paths(resource, one)
     return dict(sorted(found.items()))
+
+
+def _discovery_path(resource: Resource) -> dict[str, Any]:
+    group, version = _camel_group(resource.group), _camel(resource.version)
+    answer = schemas.reference(schema.struct("meta/v1.APIResourceList").openapi_name)
+    get = {
+        "tags": [f"{_snake_group(resource.group)}_{resource.version}"],
+        "operationId": f"get{group}{version}APIResources",
+        "responses": {
+            "200": {"description": "OK", "content": {one: {"schema": answer} for one in _MEDIA}},
+            "401": {"description": "Unauthorized"},
+        },
+    }
+    return {f"{_root(resource)}/": {"get": get}}
+
+
+def _watch_paths(resource: Resource) -> dict[str, Any]:
+    """The old way to watch, by path instead of by parameter."""
+    event = schema.struct("meta/v1.WatchEvent").openapi_name
+    scope = "/namespaces/{namespace}" if resource.namespaced else ""
+    collection = f"{_root(resource)}/watch{scope}/{resource.plural}"
+    namespace = [_NAMESPACE] if resource.namespaced else []
+
+    def item(action: str, parameters: list[dict[str, Any]], **kind: Any) -> dict[str, Any]:
+        get = _operation(resource, "watch", action, event, watchable=True, **kind)
+        return {"get": get, "parameters": [*_LIST, *parameters, _PRETTY]}
+
+    found = {
+        collection: item("watchlist", namespace, list_of=True),
+        f"{collection}/{{name}}": item("watch", [_path("name", f"{_NAME} ({resource.kind})"), *namespace]),
+    }
+    if resource.namespaced:
+        everywhere = item("watchlist", [], list_of=True, everywhere=True)
+        found[f"{_root(resource)}/watch/{resource.plural}"] = everywhere
+    return found
 
 
 def _root(resource: Resource) -> str:
@@ -195,12 +233,14 @@ def _operation(
     watchable: bool = False,
     everywhere: bool = False,
     infix: str = "",
+    list_of: bool = False,
     subresource: Subresource | None = None,
     spoken: Struct | None = None,
 ) -> dict[str, Any]:
     group = _camel_group(resource.group)
     scope = "Namespaced" if resource.namespaced and not everywhere else ""
-    tail = "ForAllNamespaces" if everywhere else _camel(subresource.name) if subresource is not None else ""
+    tail = "List" if list_of else _camel(subresource.name) if subresource is not None else ""
+    tail += "ForAllNamespaces" if everywhere else ""
     media = (*_MEDIA, *_WATCH_MEDIA) if watchable else _MEDIA
     said = spoken or resource.schema
     group_name, version = said.group_version

@@ -54,6 +54,8 @@ def row(
         made["object"] = partial_metadata(obj)
     elif include_object == "Object":
         made["object"] = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
+    else:
+        made["object"] = None
     return made
 
 

@@ -145,7 +145,7 @@ def _traffic_policies(spec: Object, kind: str) -> list[Cause]:
     inside = spec.get("internalTrafficPolicy")
     if inside is not None:
         found += one_of("spec.internalTrafficPolicy", inside, ("Cluster", "Local"))
-    if spec.get("healthCheckNodePort") and not (kind == "LoadBalancer" and outside == "Local"):
+    if spec.get("healthCheckNodePort") and not _needs_health_port(spec):
         detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
         found.append(invalid("spec.healthCheckNodePort", spec["healthCheckNodePort"], detail))
     return found
@@ -155,10 +155,19 @@ def update_service(obj: Object, old: Object) -> list[Cause]:
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
     if "ExternalName" in (spec.get("type"), before.get("type")):
         return []
+    found: list[Cause] = []
     was, now = before.get("clusterIPs") or [], spec.get("clusterIPs") or []
     if was and now and was[0] != now[0]:
-        return [invalid("spec.clusterIPs[0]", now, "may not change once set")]
-    return []
+        found.append(invalid("spec.clusterIPs[0]", now, "may not change once set"))
+    probed, probes = before.get("healthCheckNodePort", 0), spec.get("healthCheckNodePort", 0)
+    if probes != probed and _needs_health_port(before) and _needs_health_port(spec):
+        found.append(invalid("spec.healthCheckNodePort", probes, "field is immutable"))
+    return found
+
+
+def _needs_health_port(spec: Object) -> bool:
+    """Balancers that keep client addresses ask each node whether it has endpoints."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
 def endpoints(obj: Object) -> list[Cause]:

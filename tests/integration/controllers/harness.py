@@ -111,6 +111,9 @@ class Nodes:
     async def run(self) -> None:
         """Bind, start and end pods, again and again."""
         while True:
+            for name in sorted(self.alive):
+                if not meta.condition_true(await self._api.get(f"/api/v1/nodes/{name}"), "Ready"):
+                    await self.report(name)
             for pod in (await self._api.list("/api/v1/pods"))["items"]:
                 try:
                     await self._serve(pod)

@@ -206,7 +206,6 @@ async def test_pods_of_a_dead_node_move_but_not_when_the_controllers_were_away(
         assert "node.kubernetes.io/unreachable" in {taint["key"] for taint in node["spec"]["taints"]}
 
         found.nodes.alive.add("node-2")
-        await found.nodes.report("node-2")
 
         async def untainted() -> bool:
             return not (await found.api.get("/api/v1/nodes/node-2"))["spec"].get("taints")

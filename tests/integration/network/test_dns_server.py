@@ -217,6 +217,9 @@ async def test_equal_questions_at_the_same_time_are_asked_once(server: DnsServer
 
 async def test_a_truncated_upstream_answer_is_asked_again_over_tcp(server: DnsServer) -> None:
     assert len(addresses(await ask("big.example.test", tcp=True))) == 199
+    cut = await ask("big.example.test")
+    assert cut.flags & dns.flags.TC
+    assert 20 < len(addresses(cut)) < 40
 
 
 async def test_an_external_name_answers_alias_and_address(server: DnsServer) -> None:

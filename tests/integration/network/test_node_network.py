@@ -61,6 +61,14 @@ async def test_the_pods_own_view_is_complete(cluster: Cluster) -> None:
         }
 
 
+async def test_the_first_packet_of_a_pod_arrives(cluster: Cluster) -> None:
+    server = await cluster.pod("node-1")
+    cluster.answer(server)
+    for _ in range(30):
+        pod = await cluster.pod("node-1")
+        assert pod.ask_udp(server.ip, 8080) == (server.name, pod.ip)
+
+
 async def test_attaching_again_gives_the_same_address(cluster: Cluster) -> None:
     network = cluster.networks["node-1"]
     sandbox, path = cluster.pod_namespace("node-1")

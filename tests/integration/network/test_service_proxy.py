@@ -158,6 +158,17 @@ async def test_internal_traffic_policy_local_uses_only_pods_of_the_node(world: S
         elsewhere.ask(address, 80)
 
 
+async def test_a_malformed_service_does_not_stop_the_others(world: Services, caplog: pytest.LogCaptureFixture) -> None:
+    pod = await world.cluster.pod("node-2")
+    world.cluster.answer(pod)
+    address = world.service("web", 20, HTTP)
+    world.endpoints("web", [pod])
+    world.service("broken", 21, {"port": 99999})
+    await world.apply()
+    assert (await world.cluster.pod("node-1")).ask(address, 80)[0] == pod.name
+    assert "default/broken is not served" in caplog.text
+
+
 async def test_an_external_ip_is_served(world: Services) -> None:
     cluster = world.cluster
     pod = await cluster.pod("node-2")

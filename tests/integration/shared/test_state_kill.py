@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from shared.bus.connection import connect
+from shared.bus.jetstream import JetStream
 from shared.errors import BusError, Disconnected, RevisionConflict
 from shared.events.envelope import Author
 from shared.events.subjects import Ref
@@ -129,3 +130,23 @@ async def test_a_write_whose_answer_was_lost_is_settled_by_its_id(nats_server: N
             outcome = exc
         assert isinstance(outcome, RevisionConflict)
         assert outcome.actual == second + 2
+
+
+async def test_a_log_made_anew_is_loaded_anew(nats_server: NatsServer) -> None:
+    def body(name: str) -> dict[str, dict[str, str]]:
+        return {"metadata": {"name": name, "namespace": "default"}}
+
+    async with connect(nats_server.settings("admin"), "writer") as bus:
+        await ensure_streams(bus)
+        log = StateLog(bus)
+        cache = Cache()
+        feed = Feed(bus, "STATE", cache)
+        async with running(feed.run()):
+            await feed.wait_loaded()
+            revision = await log.put(Ref("", "pods", "default", "old"), body("old"), expected=0, author=AUTHOR)
+            await cache.wait_revision(revision, 5)
+            await JetStream(bus).api("STREAM.DELETE.STATE")
+            await ensure_streams(bus)
+            for name in ("x", "y", "z"):
+                await log.put(Ref("", "pods", "default", name), body(name), expected=0, author=AUTHOR)
+            await wait_for(lambda: [record.ref.name for record in cache.list("", "pods")] == ["x", "y", "z"])

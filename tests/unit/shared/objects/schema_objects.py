@@ -33,15 +33,18 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def objects(struct: Struct, depth: int = 4) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects of a struct with any of its fields; below `depth` only fields without structs."""
+def objects(struct: Struct, depth: int = 4, *, nested: bool = False) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects of a struct with any of its fields; below `depth` only fields without structs.
+
+    Only the outermost object says its apiVersion and kind, for protobuf has no place for those of inner ones.
+    """
 
     def build(draw: Any) -> dict[str, Any]:
-        names = [name for name, field in struct.fields.items() if depth > 0 or field.struct is None]
+        names = [name for name, field in struct.fields.items() if (depth > 0 or field.struct is None) and field.number]
         names = [name for name in names if struct.fields[name].type in VALUES or struct.fields[name].struct is not None]
         chosen = draw(st.lists(st.sampled_from(names), unique=True, max_size=5)) if names else []
         made = {name: draw(value(struct.fields[name], depth - 1)) for name in chosen}
-        if struct.is_kind:
+        if struct.is_kind and not nested:
             group, version = struct.group_version
             made |= {"apiVersion": f"{group}/{version}" if group else version, "kind": struct.name}
         return made
@@ -51,7 +54,7 @@ def objects(struct: Struct, depth: int = 4) -> st.SearchStrategy[dict[str, Any]]
 
 def value(field: Field, depth: int) -> st.SearchStrategy[Any]:
     inner = field.struct
-    single = objects(inner, depth) if inner is not None else VALUES[field.type]
+    single = objects(inner, depth, nested=True) if inner is not None else VALUES[field.type]
     match field.container:
         case "list":
             return st.lists(single, max_size=2)

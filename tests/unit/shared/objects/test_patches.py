@@ -163,10 +163,7 @@ def test_an_order_is_kept() -> None:
     order = [{"name": "zeta"}, {"name": "app"}, {"name": "alpha"}]
     new = [{"name": "zeta", "image": "z"}, {"name": "alpha", "image": "a"}]
     made = merged(SPEC, {"$setElementOrder/containers": order, "containers": new})
-    assert names(made["containers"]) == ["zeta", "app", "alpha", "side"] or names(made["containers"])[:2] == [
-        "zeta",
-        "app",
-    ]
+    assert names(made["containers"]) == ["zeta", "app", "alpha", "side"]
     only = merged(SPEC, {"$setElementOrder/volumes": [{"name": "v2"}, {"name": "v1"}]})
     assert names(only["volumes"]) == ["v2", "v1"]
 
@@ -192,14 +189,7 @@ def test_primitive_lists_merge_as_sets() -> None:
         made: list[str] = patches.strategic_merge(POD, pod, {"metadata": metadata})["metadata"]["finalizers"]
         return made
 
-    assert patched(finalizers=["x/9", "x/2"]) == ["x/1", "x/9", "x/2", "x/3"] or set(
-        patched(finalizers=["x/9", "x/2"])
-    ) == {
-        "x/1",
-        "x/2",
-        "x/3",
-        "x/9",
-    }
+    assert patched(finalizers=["x/9", "x/2"]) == ["x/9", "x/1", "x/2", "x/3"]
     assert patched(finalizers=["x/9"]) == ["x/9", "x/1", "x/2", "x/3"]
     assert patched(**{"$deleteFromPrimitiveList/finalizers": ["x/2"]}) == ["x/1", "x/3"]
 

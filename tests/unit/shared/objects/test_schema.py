@@ -61,6 +61,9 @@ def test_a_resource_is_found_by_url_and_by_kind() -> None:
     scale = deployments.subresource("scale")
     assert scale is not None
     assert (scale.group, scale.version, scale.kind) == ("autoscaling", "v1", "Scale")
+    status = deployments.subresource("status")
+    assert status is not None
+    assert (status.group, status.version, status.kind) == ("apps", "v1", "Deployment")
 
 
 def test_what_is_not_served_is_not_found() -> None:

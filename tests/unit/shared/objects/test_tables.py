@@ -328,7 +328,7 @@ def test_a_table_carries_what_is_asked_for_of_each_object() -> None:
         "kind": "PartialObjectMetadata",
         "metadata": obj["metadata"],
     }
-    assert "object" not in tables.row(resource, obj, "None", NOW)
+    assert tables.row(resource, obj, "None", NOW)["object"] is None
     assert tables.row(resource, obj, "Object", NOW)["object"] == {"apiVersion": "v1", "kind": "ConfigMap", **obj}
     with pytest.raises(BadRequest):
         tables.table(resource, [obj], include_object="Half", now=NOW)

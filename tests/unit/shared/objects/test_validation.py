@@ -165,12 +165,7 @@ def test_metadata(kind: str, metadata: dict[str, Any], wanted: set[tuple[str, st
         (container(resources={"requests": {"example.com/gpu": "1"}}), {("Required", f"{C0}.resources.limits")}),
         (
             container(resources={"limits": {"unknown": "1"}}),
-            {
-                ("Invalid", f"{C0}.resources.limits[unknown]"),
-                ("Invalid", f"{C0}.resources.requests[unknown]"),
-                ("Required", f"{C0}.resources.limits"),
-            }
-            - {("Required", f"{C0}.resources.limits")},
+            {("Invalid", f"{C0}.resources.limits[unknown]"), ("Invalid", f"{C0}.resources.requests[unknown]")},
         ),
         (container(volumeMounts=[{"name": "v", "mountPath": "/m"}]), {("NotFound", f"{C0}.volumeMounts[0].name")}),
         (
@@ -311,6 +306,13 @@ def test_an_allocated_address_stays() -> None:
     ports = [{"port": 80}]
     old, new = ({"spec": {"ports": ports, "clusterIP": ip, "clusterIPs": [ip]}} for ip in ("10.96.0.7", "10.96.0.8"))
     assert updated("v1", "Service", old, new) == {("Invalid", "spec.clusterIPs[0]")}
+
+
+def test_a_health_check_port_stays() -> None:
+    spec = {"ports": [{"port": 80}], "type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+    old, new = ({"spec": {**spec, "healthCheckNodePort": port}} for port in (30000, 30001))
+    assert updated("v1", "Service", old, new) == {("Invalid", "spec.healthCheckNodePort")}
+    assert updated("v1", "Service", old, {"spec": {**spec, "externalTrafficPolicy": "Cluster"}}) == set()
 
 
 @pytest.mark.parametrize(

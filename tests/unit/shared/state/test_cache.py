@@ -196,11 +196,10 @@ async def test_consistent_reads_share_barriers_but_never_one_that_is_already_und
         assert len(barriers) == 1
         cache.advance(2)
         barriers[0].set_result(1)
-        while len(barriers) < 2:
-            await asyncio.sleep(0)
-        assert first.done() or not any(task.done() for task in later)
+        assert await first == 2
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in later)
         barriers[1].set_result(2)
-    assert first.result() == 2
     assert [task.result() for task in later] == [2] * 5
     assert len(barriers) == 2
 
@@ -264,6 +263,14 @@ async def test_a_log_that_began_anew_cuts_every_watch() -> None:
     assert cache.revision == 2
     with pytest.raises(RevisionTooOld):
         await anext(subscription)
+
+
+def test_the_same_revision_of_another_log_is_another_object() -> None:
+    cache = loaded(record("a", 1, n=1), revision=1)
+    cache.replace([record("a", 1, n=2)], 1, anew=True)
+    found = cache.get(Ref("", "pods", "default", "a"))
+    assert found is not None
+    assert found.object["n"] == 2
 
 
 def test_an_object_removed_by_age_is_deleted_at_its_markers_revision() -> None:

@@ -163,6 +163,14 @@ def test_nothing_is_left_of_services_that_are_gone(zone: Zone) -> None:
     assert ask(zone, "ns.svc.cluster.local").rcode() == dns.rcode.NXDOMAIN  # type: ignore[union-attr]
 
 
+def test_a_malformed_service_does_not_hide_the_others(zone: Zone, caplog: pytest.LogCaptureFixture) -> None:
+    bad = service("x" * 64, clusterIP="10.96.0.21") | service("port", clusterIP="10.96.0.22", ports=[{"port": "http"}])
+    zone.apply(WEB | DB | bad, DB_SLICES)
+    assert texts(ask(zone, "web.ns.svc.cluster.local")) == ["10.96.0.20"]
+    assert ask(zone, "port.ns.svc.cluster.local").rcode() == dns.rcode.NXDOMAIN  # type: ignore[union-attr]
+    assert caplog.text.count("has no names") == 2
+
+
 def test_addresses_take_turns(zone: Zone) -> None:
     question = wire.parse_question(dns.message.make_query("db.ns.svc.cluster.local", "A").to_wire())
     assert not isinstance(question, int)

@@ -215,7 +215,7 @@ def test_garbage_between_entries_is_no_end_of_the_archive(target: Path) -> None:
 
 
 def test_garbage_is_corrupt(target: Path) -> None:
-    with pytest.raises(CorruptContent, match="cannot be read|not a readable tar archive"):
+    with pytest.raises(CorruptContent, match=r"cannot be read|not a readable tar archive"):
         unpack(io.BytesIO(b"garbage" * 500), str(target), "l")
 
 
