@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -16,15 +17,21 @@ from services.controllers.actions import Failure, Moment, Object, Plan
 from services.controllers.view import View
 from services.controllers.workqueue import WorkQueue
 from services.controllers.writer import UNREACHABLE, Outcome, Writer
-from shared.errors import WherryError
+from shared.errors import BusTimeout, WherryError
 from shared.events.subjects import Ref
 
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 
-CATCH_UP_LIMIT = 30.0
-"""Seconds until a cache that does not reach our own write is reported and waited for again."""
+CATCH_UP_LIMIT = 10.0
+"""Seconds to wait for our own write to appear before a barrier decides: a restored log may never reach its revision."""
+HEAVY = 0.002
+"""Seconds of thinking from which on a key rests afterwards..."""
+REST_FACTOR = 4
+"""...this many times as long, so that one large object takes at most a fifth of a core..."""
+LONGEST_REST = 1.0
+"""...but never longer than this many seconds."""
 
 
 class Reconciler(Protocol[K]):
@@ -102,8 +109,9 @@ class Loop(Generic[K]):
     async def _work(self) -> None:
         while True:
             key = await self.queue.get()
+            rest = 0.0
             try:
-                await self._reconcile(key)
+                rest = await self._reconcile(key)
             except WherryError as error:
                 log.warning("%s %s: %s", self.reconciler.name, key, error)
                 self.queue.retry(key)
@@ -112,21 +120,25 @@ class Loop(Generic[K]):
                 log.exception("%s %s: decision failed", self.reconciler.name, key)
                 self.queue.retry(key)
             finally:
-                self.queue.done(key)
+                self.queue.done(key, rest)
 
-    async def _reconcile(self, key: K) -> None:
+    async def _reconcile(self, key: K) -> float:
+        """Carry out one plan; returns for how many seconds the key should rest."""
         await self._catch_up(key)
+        started = time.perf_counter()
         plan = self.reconciler.plan(key, self._view, Moment(self._clock(), self._failures.get(key)))
+        thought = time.perf_counter() - started
         outcome = await self._writer.perform(plan.actions)
         self._note(key, outcome)
         if outcome.failure is not None:
             log.info("%s %s: %s: %s", self.reconciler.name, key, outcome.failure.reason, outcome.failure.message)
         if not outcome.ok:
             self.queue.retry(key)
-            return
-        self.queue.forget(key)
-        if plan.again_after is not None:
-            self.queue.add_after(key, plan.again_after)
+        else:
+            self.queue.forget(key)
+            if plan.again_after is not None:
+                self.queue.add_after(key, plan.again_after)
+        return min(LONGEST_REST, REST_FACTOR * thought) if thought > HEAVY else 0.0
 
     async def _catch_up(self, key: K) -> None:
         unseen = self._unseen.get(key)
@@ -134,7 +146,11 @@ class Loop(Generic[K]):
             return
         if unseen.barrier:
             await self._cache.consistent()
-        await self._cache.wait_revision(unseen.revision, CATCH_UP_LIMIT)
+        else:
+            try:
+                await self._cache.wait_revision(unseen.revision, CATCH_UP_LIMIT)
+            except BusTimeout:
+                await self._cache.consistent()
         del self._unseen[key]
 
     def _note(self, key: K, outcome: Outcome) -> None:

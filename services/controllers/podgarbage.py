@@ -17,7 +17,6 @@ THRESHOLD = 12500
 QUARANTINE = 40.0
 """Seconds that a Node object must have been missing before the pods bound to it are removed; a node that registers
 anew takes its pods back within that time."""
-SWEEP = 20.0
 ALL_FINISHED: Key = ("finished", "")
 
 
@@ -63,6 +62,8 @@ class PodGarbage:
             return [("node", ref.name)]
         if ref[:2] != PODS or obj is None:
             return []
+        if meta.pod_finished(obj) and (previous is None or not meta.pod_finished(previous)):
+            return [ALL_FINISHED]
         node = obj["spec"].get("nodeName")
         if node and view.get(*NODES, "", node) is None:
             return [("node", node)]
@@ -74,10 +75,7 @@ class PodGarbage:
         """Look at one node's pods, one unbound pod, or all finished ones."""
         kind, name = key
         if key == ALL_FINISHED:
-            finished = [pod for pod in view.every(*PODS) if meta.pod_finished(pod) and not meta.is_deleting(pod)]
-            doomed = surplus(finished, self._threshold)[:BURST]
-            deletions = tuple(Delete(ref_of(*PODS, pod), uid=meta.uid(pod)) for pod in doomed)
-            return Plan((Together(deletions),) if deletions else (), SWEEP)
+            return self._trim(view)
         if kind == "unbound":
             pod = view.get(*PODS, *name.split("/", 1))
             if pod is None or pod["spec"].get("nodeName") or not meta.is_deleting(pod):
@@ -89,3 +87,12 @@ class PodGarbage:
             return NOTHING
         left = self._missing_since.setdefault(name, moment.now) + QUARANTINE - moment.now
         return of_vanished(name, on_node, moment.now) if left <= 0 else Plan((), left)
+
+    def _trim(self, view: View) -> Plan:
+        pods = view.every(*PODS)
+        if len(pods) <= self._threshold:
+            return NOTHING
+        finished = [pod for pod in pods if meta.pod_finished(pod) and not meta.is_deleting(pod)]
+        doomed = surplus(finished, self._threshold)[:BURST]
+        deletions = tuple(Delete(ref_of(*PODS, pod), uid=meta.uid(pod)) for pod in doomed)
+        return Plan((Together(deletions),)) if deletions else NOTHING

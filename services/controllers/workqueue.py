@@ -1,8 +1,9 @@
 """The keyed queue between changes and reconciliations.
 
 A key is in the queue at most once however often it is added; it is handed to one worker at a time; a key added while
-it is being worked on comes back afterwards. Failures come back with exponential back-off. The metrics have the names
-of client-go's workqueue, so that Kubernetes dashboards show these queues.
+it is being worked on comes back afterwards. Failures come back with exponential back-off, and keys whose work is heavy
+come back after a pause, so that a storm of changes to one large workload is looked at in few rounds. The metrics have
+the names of client-go's workqueue, so that Kubernetes dashboards show these queues.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class WorkQueue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._later: list[tuple[float, int, K]] = []
         self._due: dict[K, float] = {}
+        self._resting: dict[K, float] = {}
         self._serial = 0
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -70,6 +72,10 @@ class WorkQueue(Generic[K]):
     def add(self, key: K) -> None:
         """Queue a key now, unless it is queued already."""
         if key in self._ready or key in self._again:
+            return
+        rest = self._resting.get(key, 0.0) - self._loop.time()
+        if rest > 0:
+            self.add_after(key, rest)
             return
         _adds.labels(self._name).inc()
         if key in self._working:
@@ -120,20 +126,30 @@ class WorkQueue(Generic[K]):
             self._wake_one()
         return key
 
-    def done(self, key: K) -> None:
-        """The worker is finished with a key; it is queued again if it was added meanwhile."""
+    def done(self, key: K, rest: float = 0.0) -> None:
+        """The worker is finished with a key; it is queued again if it was added meanwhile.
+
+        For the next `rest` seconds the key is not handed out again, whoever adds it.
+        """
         now = self._loop.time()
         _worked.labels(self._name).observe(now - self._working.pop(key))
+        if rest > 0:
+            self._resting[key] = now + rest
+            # Without this, keys of objects that are gone would be remembered for ever.
+            self._loop.call_later(rest, self._rested, key)
         if key in self._again:
             del self._again[key]
-            self._ready[key] = now
-            self._wake_one()
+            self.add(key)
 
     def close(self) -> None:
         """Stop the timer; queued keys are dropped."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _rested(self, key: K) -> None:
+        if self._resting.get(key, float("inf")) <= self._loop.time():
+            del self._resting[key]
 
     def _wake_one(self) -> None:
         while self._waiters:

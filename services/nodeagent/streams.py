@@ -4,17 +4,15 @@ Channels are Kubernetes': 0 stdin, 1 stdout, 2 stderr, 4 terminal size, 255 end 
 Status that closes the stream. Source: KEP-4006, remotecommand's v5 protocol.
 """
 
-import array
 import asyncio
-import fcntl
 import json
 import logging
 import socket
-import termios
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from services.nodeagent.draining import drain
 from services.nodeagent.layout import sandbox_id
 from services.nodeagent.logs import LogOptions, send_log
 from services.nodeagent.pods import specs
@@ -30,8 +28,6 @@ from shared.kernel import netns
 log = logging.getLogger(__name__)
 
 STDIN, STDOUT, STDERR, RESIZE, CLOSE = 0, 1, 2, 4, 255
-# How often the pipes of a process that has exited are looked at: whatever it wrote is there already.
-DRAIN_STEP_S = 0.02
 CONNECT_LIMIT_S = 10.0
 CHUNK = 65536
 
@@ -199,7 +195,7 @@ async def _attend(session: Session, stream: BusStream, wait: Callable[[], Awaita
         reader = group.create_task(_input(session, stream), name="input")
         if wait is not None:
             code = await wait()
-            await _drain(session)
+            await drain(session)
         for task in outputs:
             await task
         reader.cancel()
@@ -240,25 +236,6 @@ def _size(data: bytes) -> tuple[int, int] | None:
         return int(size["Width"]), int(size["Height"])
     except (ValueError, KeyError, TypeError):
         return None
-
-
-async def _drain(session: Session) -> None:
-    """Close the outputs once they are empty: a child that inherited them must not hold up the end of the session."""
-    for end in (session.stdout, session.stderr):
-        # a pipe tells when it fills, never when it has become empty
-        while end is not None and end.fileno() >= 0 and _unread(end.fileno()):  # noqa: ASYNC110
-            await asyncio.sleep(DRAIN_STEP_S)
-        if end is not None:
-            end.close()
-
-
-def _unread(fd: int) -> int:
-    count = array.array("i", [0])
-    try:
-        fcntl.ioctl(fd, termios.FIONREAD, count)
-    except OSError:
-        return 0
-    return count[0]
 
 
 def _socket_in(path: str) -> socket.socket:

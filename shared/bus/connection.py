@@ -137,6 +137,8 @@ class Connection(Bus):
             nats.errors.ConnectionReconnectingError,
             nats.errors.ConnectionDrainingError,
         ) as exc:
+            # the client knows before it calls back; who waits for the connection to try again must really wait
+            self._set_connected(False)
             raise Disconnected(f"not connected to the broker: {subject} was not sent") from exc
         except nats.errors.MaxPayloadError as exc:
             raise BusError(f"message on {subject} has {len(data)} bytes, more than the broker takes") from exc

@@ -11,15 +11,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from shared.cli.cluster import existing
 from shared.errors import ImageError
-from shared.images import manifests
+from shared.images import manifests, references
 from shared.images.build import build_and_push
-from shared.images.client import catalog
-from shared.images.endpoint import Endpoint, is_plain
 from shared.images.manifests import Index, Platform
 from shared.images.places import Registries, is_path, open_path, save
 from shared.images.transfer import copy, image_manifest
@@ -84,11 +83,11 @@ _WHERE = "oci:DIR, oci-archive:FILE, docker-archive:FILE, or a path (FILE.tar is
 def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
-    function: Callable[[argparse.Namespace], int],
+    function: Callable[[argparse.Namespace, Registries], int],
     text: str,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(func=function)
+    parser.set_defaults(func=partial(_run, function))
     return parser
 
 
@@ -103,16 +102,17 @@ def _parse_platform(text: str) -> Platform:
     return Platform(*parts)
 
 
-def _registries(args: argparse.Namespace) -> Registries:
-    """Registries with the user's `docker login`, if there is one."""
+def _run(function: Callable[[argparse.Namespace, Registries], int], args: argparse.Namespace) -> int:
+    """Run a subcommand with the registries it may talk to, the user's `docker login` included."""
     directory = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
     path = Path(directory) / "config.json"
     try:
         auth = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError) as exc:
         raise ImageError(f"{path} cannot be read: {exc}") from exc
-    args.registry = args.registry or os.environ.get("WHERRY_REGISTRY") or existing(None).registry_address
-    return Registries(args.registry, auth)
+    cluster = args.registry or os.environ.get("WHERRY_REGISTRY") or existing(None).registry_address
+    with Registries(cluster, auth) as registries:
+        return function(args, registries)
 
 
 def _report(line: str) -> None:
@@ -129,17 +129,16 @@ def _pairs(items: list[str], option: str) -> dict[str, str]:
     return found
 
 
-def _build(args: argparse.Namespace) -> int:
-    registries = _registries(args)
+def _build(args: argparse.Namespace, registries: Registries) -> int:
     digest = build_and_push(
         args.directory,
         args.tag,
-        args.registry,
+        registries.cluster,
         dockerfile=args.file,
         arguments=_pairs(args.build_arg, "--build-arg"),
         labels=_pairs(args.label, "--label"),
         platform=args.platform,
-        registries=registries,
+        auth=registries.auth,
         output=args.output,
         push=args.push or not args.output,
         report=_report,
@@ -148,8 +147,7 @@ def _build(args: argparse.Namespace) -> int:
     return 0
 
 
-def _push(args: argparse.Namespace) -> int:
-    registries = _registries(args)
+def _push(args: argparse.Namespace, registries: Registries) -> int:
     target = registries.qualify(args.target)
     if is_path(args.source):
         with open_path(args.source) as source:
@@ -168,10 +166,9 @@ def _push(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pull(args: argparse.Namespace) -> int:
-    registries = _registries(args)
+def _pull(args: argparse.Namespace, registries: Registries) -> int:
     # a name without a registry would mean the cluster's own, from which there is nothing to pull
-    source = Registries("", registries.auth).qualify(args.source)
+    source = references.candidates(references.parse(args.source), "")[0]
     name = args.target or f"{source.repository}:{source.tag or 'latest'}"
     target = registries.qualify(name)
     digest = copy(
@@ -181,10 +178,8 @@ def _pull(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list(args: argparse.Namespace) -> int:
-    registries = _registries(args)
-    endpoint = Endpoint(args.registry, is_plain(args.registry, args.registry))
-    names = [args.repository] if args.repository else catalog(endpoint)
+def _list(args: argparse.Namespace, registries: Registries) -> int:
+    names = [args.repository] if args.repository else registries.repositories()
     rows = []
     for name in names:
         repository = registries.repository(registries.qualify(name))
@@ -209,8 +204,7 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(args: argparse.Namespace) -> int:
-    registries = _registries(args)
+def _load(args: argparse.Namespace, registries: Registries) -> int:
     if args.input == "-":
         with tempfile.NamedTemporaryFile(prefix="wherry-image-", suffix=".tar") as spool:
             shutil.copyfileobj(sys.stdin.buffer, spool)
@@ -229,21 +223,19 @@ def _load_path(where: str, args: argparse.Namespace, registries: Registries) -> 
         if not names:
             raise ImageError(f"the images in {where} have no names, give one with -t")
         for name in names:
-            target = registries.qualify(args.tag or name).at(args.registry)
+            target = registries.qualify(args.tag or name).at(registries.cluster)
             copy(source, name, registries.target(target), target.version, args.platform, _report)
             print(f"loaded {target}")
 
 
-def _save(args: argparse.Namespace) -> int:
-    registries = _registries(args)
+def _save(args: argparse.Namespace, registries: Registries) -> int:
     reference = registries.qualify(args.name)
     source = registries.source(reference)
     print(save(source, reference.version, args.name, args.output, args.platform, _report))
     return 0
 
 
-def _remove(args: argparse.Namespace) -> int:
-    registries = _registries(args)
+def _remove(args: argparse.Namespace, registries: Registries) -> int:
     for name in args.name:
         reference = registries.qualify(name)
         registries.repository(reference).delete_manifest(reference.version)
@@ -251,11 +243,10 @@ def _remove(args: argparse.Namespace) -> int:
     return 0
 
 
-def _inspect(args: argparse.Namespace) -> int:
+def _inspect(args: argparse.Namespace, registries: Registries) -> int:
     if is_path(args.name):
         with open_path(args.name) as source:
             return _show(args, source, "")
-    registries = _registries(args)
     reference = registries.qualify(args.name)
     return _show(args, registries.source(reference), reference.version)
 

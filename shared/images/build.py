@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from shared.images.builder import BuiltSource, Options, build
 from shared.images.context import Context
@@ -22,21 +23,20 @@ def build_and_push(
     arguments: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     platform: Platform | None = None,
-    registries: Registries | None = None,
+    auth: Mapping[str, Any] | None = None,
     output: str = "",
     push: bool = True,
     report: Report = lambda _: None,
 ) -> str:
     """Build `directory` as `name`, push it to `registry` (host:port, for an unqualified name) and return its digest.
 
-    `output` also stores it in a layout or archive (places.py). Raises BuildError naming file and line, or what the
-    registry answers.
+    `output` also stores it in a layout or archive (places.py), `auth` is a parsed Docker config. Raises BuildError
+    naming file and line, or what the registry answers.
     """
     file = dockerfile or directory / "Dockerfile"
-    registries = registries or Registries(registry)
-    reference = registries.qualify(name)
     platform = platform or Platform.local()
-    with tempfile.TemporaryDirectory(prefix="wherry-build-") as work:
+    with Registries(registry, auth) as registries, tempfile.TemporaryDirectory(prefix="wherry-build-") as work:
+        reference = registries.qualify(name)
         built = build(
             Options(
                 Context(directory, file),

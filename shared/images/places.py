@@ -8,13 +8,13 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from shared.images import compression, credentials, layout, manifests, references
 from shared.images.builder import Base
-from shared.images.client import Repository
+from shared.images.client import Repository, catalog
 from shared.images.endpoint import Endpoint, is_plain
 from shared.images.errors import ImageError
 from shared.images.layout import DockerArchive, Layout
@@ -25,12 +25,23 @@ from shared.images.transfer import Report, RepositorySource, RepositoryTarget, S
 SCHEMES = ("oci", "oci-archive", "docker-archive")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Registries:
-    """The cluster's registry (host:port, plain HTTP) and a parsed Docker config for the others."""
+    """The cluster's registry (host:port, plain HTTP) and a parsed Docker config for the others.
+
+    A context manager: leaving it closes the connections.
+    """
 
     cluster: str
     auth: Mapping[str, Any] | None = None
+    _open: list[Endpoint] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for endpoint in self._open:
+            endpoint.close()
 
     def qualify(self, name: str) -> Reference:
         """A reference with its registry filled in."""
@@ -40,7 +51,15 @@ class Registries:
     def endpoint(self, reference: Reference) -> Endpoint:
         """A connection to the registry of a qualified reference."""
         credential = credentials.find(self.auth, reference.registry, reference.repository)
-        return Endpoint(reference.registry, is_plain(reference.registry, self.cluster), credential)
+        endpoint = Endpoint(reference.registry, is_plain(reference.registry, self.cluster), credential)
+        self._open.append(endpoint)
+        return endpoint
+
+    def repositories(self) -> list[str]:
+        """All repositories of the cluster's registry."""
+        endpoint = Endpoint(self.cluster, is_plain(self.cluster, self.cluster))
+        self._open.append(endpoint)
+        return catalog(endpoint)
 
     def repository(self, reference: Reference) -> Repository:
         """The repository of a qualified reference."""

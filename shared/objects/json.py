@@ -38,12 +38,6 @@ def encode(obj: Any) -> bytes:
     return _encoder.encode(obj)
 
 
-def encode_yaml(obj: Any) -> bytes:
-    """YAML with sorted keys, as the API server answers it."""
-    text: str = yaml.dump(obj, Dumper=yaml.CSafeDumper, default_flow_style=False, allow_unicode=True)
-    return text.encode()
-
-
 def decode(data: bytes, content_type: str = "application/json") -> Decoded:
     """Read an object from a JSON body, or from a YAML one if the media type ends in yaml.
 

@@ -140,22 +140,6 @@ def pod_ready(pod: Mapping[str, Any]) -> bool:
     return condition_true(pod, "Ready")
 
 
-def pod_ready_since(pod: Mapping[str, Any]) -> str | None:
-    """When the pod last became ready; None while it is not."""
-    found = condition(pod, "Ready")
-    return found.get("lastTransitionTime") if found is not None and found.get("status") == "True" else None
-
-
-def pod_available(pod: Mapping[str, Any], min_ready_seconds: int, now: str) -> bool:
-    """Whether the pod has been ready for at least `min_ready_seconds`."""
-    since = pod_ready_since(pod)
-    if not pod_ready(pod):
-        return False
-    if min_ready_seconds == 0:
-        return True
-    return since is not None and times.seconds_between(since, now) >= min_ready_seconds
-
-
 def new_uid() -> str:
     return str(uuid.uuid4())
 

@@ -56,11 +56,6 @@ def rounded_to_milli(text: str) -> str:
     return _write(_divide_up(nano, 10**6) * 10**6, family)
 
 
-def format_value(amount: int, family: str = "") -> str:
-    """The canonical text of whole units; family "Ki" writes binary suffixes."""
-    return _write(amount * _NANO, "binary" if family else "decimal")
-
-
 def format_milli(amount: int) -> str:
     """The canonical text of thousandths, for example 1500 -> 1500m and 2000 -> 2."""
     return _write(amount * 10**6, "decimal")

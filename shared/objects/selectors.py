@@ -105,13 +105,6 @@ def from_label_selector(selector: Mapping[str, Any] | None) -> LabelSelector:
     return LabelSelector(tuple(requirements))
 
 
-def from_map(selector: Mapping[str, str] | None) -> LabelSelector:
-    """The selector of a plain map, as Services have it; an empty or absent map selects nothing."""
-    if not selector:
-        return LabelSelector(nothing=True)
-    return LabelSelector(tuple(Requirement(key, "in", frozenset((value,))) for key, value in selector.items()))
-
-
 def is_label_value(text: str) -> bool:
     return _VALUE.fullmatch(text) is not None
 

@@ -65,10 +65,6 @@ def canonical_micro(text: str) -> str:
     return format_micro(_moment(text, match))
 
 
-def seconds_between(earlier: str, later: str) -> float:
-    return (parse(later) - parse(earlier)).total_seconds()
-
-
 def age(text: str | None, now: datetime | str) -> str:
     """How long ago `text` was, as kubectl shows it: 5m3s, 2d4h, 3y; <unknown> without a time."""
     if not text:

@@ -19,7 +19,7 @@ from tests.e2e.harness import ADDRESSES, ROOT, WHERRY, Kubectl, TestCluster, lef
 def test_check_prints_one_line_a_feature(cluster: TestCluster) -> None:
     lines = wherry("check").stdout.splitlines()
     names = {line.split()[1] for line in lines if line.startswith("ok")}
-    assert {"overlayfs", "nf_tables", "veth", "bridge"} <= names
+    assert {"overlay", "nf_tables", "veth", "bridge"} <= names
     assert lines[-1] == "everything the cluster needs is here"
 
 

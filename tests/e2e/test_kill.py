@@ -141,7 +141,8 @@ def test_an_agent_killed_while_pods_start_finishes_each_exactly_once(cluster: Te
     for each in kubectl.pods("app=burst"):
         status = each["status"]["containerStatuses"][0]
         assert status["restartCount"] == 0, each["metadata"]["name"]
-        assert kubectl("logs", each["metadata"]["name"]) == "up\n"
+        name = each["metadata"]["name"]
+        until(lambda name=name: kubectl.run("logs", name, check=False).stdout == "up\n", f"the one line of {name}", 30)
 
 
 def test_a_killed_supervisor_leaves_the_cluster_running_and_a_second_up_adopts_it(cluster: TestCluster) -> None:

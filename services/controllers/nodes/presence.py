@@ -1,14 +1,15 @@
 """Whether a node is there, judged by its lease and by how long we have been able to see leases at all.
 
 A lease that ran out while nobody could renew it proves nothing. So every node gets a full fresh period after our own
-start, a broker reconnect or any other gap of the watch, and while all nodes are gone at once it is taken to be us, or
-the broker, who is cut off.
+start, a broker reconnect, a sleep of the whole machine or any other gap of the watch, and while all nodes are gone at
+once it is taken to be us, or the broker, who is cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,6 +19,8 @@ NODES = ("", "nodes")
 FRESH_SECONDS = 40.0
 """How long the watch must have been up before a node without a lease counts as gone: several times a lease's life."""
 LOOK_AGAIN = 2.0
+SLEEP_SECONDS = 5.0
+"""How far the wall clock may run ahead between two looks before the machine is taken to have slept."""
 
 
 class Lease(Protocol):
@@ -57,16 +60,36 @@ def judge(lease: Lease | None, up_since: float | None, now: float, fresh: float 
 
 
 class Presence:
-    """Judgements by node name, from the lease watch."""
+    """Judgements by node name, from the lease watch.
 
-    def __init__(self, watch: Watch, fresh: float = FRESH_SECONDS) -> None:
+    `wall` and `monotonic` are clocks in seconds; that the first runs ahead of the second tells of a sleep.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        fresh: float = FRESH_SECONDS,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
         self._watch = watch
         self._fresh = fresh
+        self._wall = wall
+        self._monotonic = monotonic or asyncio.get_running_loop().time
+        self._lead = self._wall() - self._monotonic()
+        self._woke = float("-inf")
 
     def of(self, node: str) -> Judgement:
         """The judgement of one node."""
-        now = asyncio.get_running_loop().time()
-        return judge(self._watch.nodes.get(node), self._watch.up_since, now, self._fresh)
+        now = self._monotonic()
+        lead = self._wall() - now
+        if lead - self._lead > SLEEP_SECONDS:
+            self._woke = now
+        self._lead = lead
+        up_since = self._watch.up_since
+        return judge(
+            self._watch.nodes.get(node), None if up_since is None else max(up_since, self._woke), now, self._fresh
+        )
 
     def all_gone(self, view: View) -> bool:
         """Whether every Node that exists is gone."""

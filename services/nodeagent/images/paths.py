@@ -17,6 +17,8 @@ _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 DEPTH = 64
+ATTEMPTS = 1000
+"""A walk takes microseconds, so this many in a row fail only if something is broken."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -27,11 +29,15 @@ class _OpenHow(ctypes.Structure):
 def openat2(directory: int, path: bytes, flags: int) -> int:
     """Open `path` with `directory` as its root, following symlinks inside it only. Raises OSError."""
     how = _OpenHow(flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
-    fd = _libc.syscall(_SYS_OPENAT2, directory, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))
-    if fd < 0:
+    for _ in range(ATTEMPTS):
+        fd = _libc.syscall(_SYS_OPENAT2, directory, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))
+        if fd >= 0:
+            return int(fd)
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), os.fsdecode(path))
-    return int(fd)
+        # a rename or mount anywhere on the machine during the walk over a ".." makes the kernel unsure; it says so
+        if code != errno.EAGAIN:
+            break
+    raise OSError(code, os.strerror(code), os.fsdecode(path))
 
 
 def syncfs(fd: int) -> None:

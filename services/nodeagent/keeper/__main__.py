@@ -15,6 +15,7 @@ import sys
 
 from services.nodeagent.keeper.keeper import Keeper
 from services.nodeagent.keeper.loop import Loop
+from services.nodeagent.keeper.process import raise_descriptor_limit
 from shared.kernel import syscalls
 from shared.kernel.cgroups import groups
 
@@ -49,6 +50,7 @@ def main() -> int:
     keeper = Keeper(loop, f"{directory}/keeper", f"{directory}/keeper.sock", groups.detect(f"/{cluster}/{node}"))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: os._exit(0))  # containers and their records stay as they are
+    raise_descriptor_limit()
     keeper.start()
     gc.collect()
     gc.freeze()

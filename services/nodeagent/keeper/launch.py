@@ -100,7 +100,7 @@ def run(body: Callable[[Channel], None], end: socket.socket) -> NoReturn:
     channel = Channel(end)
     code = 128
     try:
-        processes.reset_signals()
+        processes.reset()
         body(channel)
     except StartFailure as exc:
         code = exc.exit_code

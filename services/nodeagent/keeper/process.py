@@ -121,8 +121,17 @@ def become(process: Process) -> None:
     os.umask(process.umask)
 
 
-def reset_signals() -> None:
-    """Undo what Python does to signals, which execve(2) would hand on: an ignored SIGPIPE, and any mask."""
+_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process open as many descriptors as the host permits; its children are given the old limit back."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_descriptors[1], _descriptors[1]))
+
+
+def reset() -> None:
+    """Undo what execve(2) would hand on: Python's ignored SIGPIPE, handlers, any mask, the raised limit."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, _descriptors)
     for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

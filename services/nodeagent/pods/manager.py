@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from services.nodeagent import metrics
 from services.nodeagent.layout import sandbox_id
 from services.nodeagent.pods import cleaning
 from services.nodeagent.pods.containers import UID_LABEL
@@ -46,7 +47,8 @@ class PodManager:
     async def run(self, tools: Facilities) -> None:
         """Adopt what is there and work until cancelled."""
         self._tools = tools
-        sandboxes, containers = await tools.runtime.list()
+        with metrics.relist_duration.time():
+            sandboxes, containers = await tools.runtime.list()
         async with asyncio.TaskGroup() as group:
             self._group = group
             for checkpoint in tools.checkpoints.load():
@@ -146,6 +148,7 @@ class PodManager:
     async def _work(self, worker: PodWorker) -> None:
         await worker.run()
         await cleaning.forget(self._facilities(), worker.setting)
+        metrics.forget_pod(worker.record.uid)
         del self.workers[worker.record.uid]
 
     def _removed(self, uid: str) -> None:
@@ -154,7 +157,8 @@ class PodManager:
             worker.remove()
 
     async def _adopt_again(self) -> None:
-        sandboxes, containers = await self._facilities().runtime.list()
+        with metrics.relist_duration.time():
+            sandboxes, containers = await self._facilities().runtime.list()
         for uid, worker in self.workers.items():
             worker.adopt(
                 [s for s in sandboxes if s.labels.get(UID_LABEL) == uid],

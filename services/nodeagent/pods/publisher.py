@@ -113,7 +113,8 @@ class StatusPublisher:
                     sent = patch
                 except (BusError, ApiError) as exc:
                     if not is_offline(exc):
-                        log.error("status of pod %s/%s was refused: %s", entry.namespace, entry.name, exc)
+                        # Among them Forbidden: a node may not touch a pod that is no longer its own.
+                        log.warning("status of pod %s/%s was refused: %s", entry.namespace, entry.name, exc)
                         break
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, LONGEST_RETRY_S)

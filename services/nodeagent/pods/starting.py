@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from services.nodeagent import metrics
 from services.nodeagent.environment import ConfigurationError
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import container_id
-from services.nodeagent.pods import apply, files
+from services.nodeagent.pods import apply, files, specs
 from services.nodeagent.pods.containers import Surroundings, container_spec, image_name
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.hooks import write_pod_document
 from services.nodeagent.pods.records import ContainerRecord, Failure, Phase, Termination
 from services.nodeagent.pods.setting import PodSetting
+from services.nodeagent.pods.termination import START_ERROR_CODE
 from services.nodeagent.runtime.client import StartError
 from services.nodeagent.runtime.model import ContainerSpec
 from shared.errors import RuntimeFailure
@@ -68,9 +70,17 @@ async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any],
         return
     if container.phase is Phase.STARTING:
         apply.started(container, started_at=state.started_at or tools.clock(), pid=state.pid)
+    metrics.started_containers.labels(_type(pod, name)).inc()
     for warning in state.warnings:
         tools.events.pod(pod, "Warning", "ContainerDegraded", warning, name)
     tools.events.pod(pod, "Normal", "Started", f"Started container {name}", name)
+
+
+def _type(pod: Mapping[str, Any], name: str) -> str:
+    """The kind of a container, as kubelet labels it."""
+    if any(spec["name"] == name for spec in specs.init_containers(pod)):
+        return "init_container"
+    return "container" if any(spec["name"] == name for spec in specs.app_containers(pod)) else "ephemeral_container"
 
 
 def _surroundings(tools: Facilities, setting: PodSetting) -> Surroundings:
@@ -100,7 +110,7 @@ def _refuse(
 def _broke(tools: Facilities, pod: Mapping[str, Any], container: ContainerRecord, error: StartError) -> None:
     now = tools.clock()
     if container.phase is not Phase.EXITED:
-        ended = Termination(container.container_id, error.exit_code, "StartError", 0.0, now, message=str(error))
+        ended = Termination(container.container_id, START_ERROR_CODE, "StartError", 0.0, now, message=str(error))
         apply.exited(container, ended)
     tools.events.pod(pod, "Warning", "Failed", f"Error: {error}", container.name)
 

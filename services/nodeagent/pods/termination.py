@@ -14,16 +14,19 @@ from services.nodeagent.runtime.model import ContainerState
 FILE_LIMIT = 4096
 LOG_LIMIT = 2048
 LOG_LINES = 80
+# What Kubernetes reports for a container whose program never ran, whatever the shells' 126 and 127 would say.
+START_ERROR_CODE = 128
 # The fields of a CRI log line before its text: time, stream, tag.
 _LOG_FIELDS = 3
 
 
 def termination(state: ContainerState, spec: Mapping[str, Any], message_file: Path, log: Path) -> Termination:
     """How a container ended, from the keeper's report and the files it left."""
+    why = reason(state)
     return Termination(
         container_id=state.id,
-        exit_code=state.exit_code,
-        reason=reason(state),
+        exit_code=START_ERROR_CODE if why == "StartError" else state.exit_code,
+        reason=why,
         started_at=state.started_at or state.created_at,
         finished_at=state.finished_at,
         signal=0,

@@ -7,10 +7,11 @@ heard at once; everything else is done in order. The worker sleeps until an even
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from services.nodeagent import metrics
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import container_id, sandbox_id
 from services.nodeagent.pods import adoption, apply, cleaning, resources, setting, specs
@@ -79,6 +80,9 @@ class PodWorker:
         self._saved: dict[str, Any] = {}
         self._exits: set[asyncio.Event] = set()
         self._told: set[tuple[str, int]] = set()
+        self._seen = tools.clock()
+        # the start of a pod that was adopted is not ours to measure
+        self._counted = record.started_at > 0
         tools.publisher.observe(pod)
 
     @property
@@ -181,6 +185,10 @@ class PodWorker:
         self._tell_exits()
 
     async def _step(self) -> Plan:
+        with metrics.pod_worker_duration.labels("sync").time():
+            return await self._sync()
+
+    async def _sync(self) -> Plan:
         for _ in range(MOST_ROUNDS):
             plan = decide(self._view())
             for instruction in plan.instructions:
@@ -234,6 +242,9 @@ class PodWorker:
         tools, uid = self._tools, record.uid
         status = pod_status(self.pod, record, results, tools.node.addresses, tools.publisher.known(uid), tools.clock())
         tools.publisher.publish(uid, status)
+        if not self._counted and status["phase"] == "Running":
+            self._counted = True
+            metrics.pod_start_duration.observe(max(tools.clock() - self._seen, 0.0))
 
     def _tell_back_off(self) -> None:
         """One event for each attempt that has to wait for its back-off."""
@@ -276,7 +287,7 @@ class PodWorker:
             case ResizeContainer(name):
                 await self._resize(name)
             case _:
-                self._begin(job_key(instruction), self._job(instruction))
+                self._begin(job_key(instruction), lambda: self._job(instruction))
 
     def _job(self, instruction: Instruction) -> Coroutine[Any, Any, None]:
         match instruction:
@@ -295,10 +306,10 @@ class PodWorker:
             case _:
                 raise TypeError(f"{instruction} is no job")
 
-    def _begin(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except Exception:
                 log.exception("pod %s: %s", self.setting.layout.name, key)
                 await asyncio.sleep(RETRY_S)
@@ -308,7 +319,6 @@ class PodWorker:
                 self._wake.set()
 
         if self._group is None:
-            work.close()
             return
         self._jobs[key] = self._group.create_task(guarded(), name=f"{self.setting.layout.name} {key}")
 
@@ -353,6 +363,7 @@ class PodWorker:
             tools.events.pod(self.pod, "Warning", "FailedCreatePodSandBox", text)
         else:
             record.sandbox_ready = True
+            metrics.started_pods.inc()
 
     async def _pull(self, name: str) -> None:
         spec = specs.container_spec(self.pod, name)
@@ -393,8 +404,9 @@ class PodWorker:
         container.resources = dict(spec.get("resources") or {})
         try:
             sandbox = sandbox_id(self.record.uid, self.record.sandbox_attempt)
-            await tools.runtime.update_sandbox_resources(sandbox, resources.pod_resources(self.pod))
-            await tools.runtime.update_resources(container.container_id, resources.container_resources(spec))
+            with metrics.cgroup_duration.labels("update").time():
+                await tools.runtime.update_sandbox_resources(sandbox, resources.pod_resources(self.pod))
+                await tools.runtime.update_resources(container.container_id, resources.container_resources(spec))
         except RuntimeFailure as exc:
             tools.events.pod(self.pod, "Warning", "FailedResize", f"Error: {exc}", name)
 
@@ -467,6 +479,9 @@ class PodWorker:
         return Target(self.record.container(spec["name"]).container_id, address, container_ports(spec))
 
     def _probed(self, name: str, kind: str, outcome: Outcome) -> None:
+        layout = self.setting.layout
+        result = "successful" if outcome.success else "failed"
+        metrics.probe_total.labels(kind.capitalize(), result, name, layout.name, layout.namespace, layout.uid).inc()
         if not outcome.success:
             text = f"{kind.capitalize()} probe failed: {outcome.message}"
             self._tools.events.pod(self.pod, "Warning", "Unhealthy", text, name)
@@ -477,7 +492,7 @@ class PodWorker:
 
     def _refresh(self) -> None:
         if self.record.volumes_ready and not self.record.finished and "refresh" not in self._jobs:
-            self._begin("refresh", self._tools.volumes.refresh(self.setting))
+            self._begin("refresh", lambda: self._tools.volumes.refresh(self.setting))
 
 
 _KEPT = ("generation", "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations")

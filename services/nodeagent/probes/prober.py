@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from services.nodeagent.draining import drain
 from services.nodeagent.probes import grpc, http
 from services.nodeagent.runtime.sessions import ExecSession
 from shared.errors import RuntimeFailure
@@ -89,8 +90,7 @@ class Prober:
                 group.create_task(collect(session.stdout), name="probe stdout")
                 group.create_task(collect(session.stderr), name="probe stderr")
                 code = await session.wait()
-                # A child that inherited the pipes must not hold up the result.
-                session.close_streams()
+                await drain(session)
         text = output.decode(errors="replace")
         return Outcome(code == 0, text or f"command {list(command)} exited with {code}")
 

@@ -42,13 +42,6 @@ def pod(pod: Object, now: datetime) -> list[Any]:
     ]
 
 
-def status_text(pod: Object) -> str:
-    """The STATUS column: a phase, a waiting or terminated reason, Init:0/1, Terminating."""
-    spec = pod.get("spec") or {}
-    sidecars = {one["name"] for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"}
-    return _summary(pod, sidecars)[1]
-
-
 def _summary(pod: Object, sidecars: set[str]) -> tuple[int, str, list[Object]]:
     """How many containers are ready, the status text, and the containers whose restarts count."""
     status = pod.get("status") or {}

@@ -70,7 +70,6 @@ async def test_lines_wait_in_their_file_while_the_broker_is_away(node: Node, wri
     node.nats.kill()
     write(writing[0], *numbered(0, 500))
     node.nats.start()
-    await node.admin.wait_connected()
     assert await node.wait_stored(lambda found: len(found) >= 501) == ["before", *numbered(0, 500)]
 
 
@@ -84,7 +83,6 @@ async def test_the_last_lines_of_a_deleted_pod_arrive(node: Node, writing: list[
     # what the collector's open file still holds survives the pod
     shutil.rmtree(node.logs / "default_web_uid-web")
     node.nats.start()
-    await node.admin.wait_connected()
     assert await node.wait_stored(lambda found: len(found) >= 101) == ["first", *numbered(0, 100)]
 
 

@@ -66,7 +66,12 @@ def pod(name: str, **metadata: Any) -> Object:
 
 def node(name: str = "node-1", *, ready: str = "True", taints: list[Object] | None = None, **labels: str) -> Object:
     """A Node with a Ready condition."""
-    condition = {"type": "Ready", "status": ready, "reason": "KubeletReady", "lastTransitionTime": "2026-11-24T08:00:00Z"}
+    condition = {
+        "type": "Ready",
+        "status": ready,
+        "reason": "KubeletReady",
+        "lastTransitionTime": "2026-11-24T08:00:00Z",
+    }
     return {
         "apiVersion": "v1",
         "kind": "Node",

@@ -7,7 +7,7 @@ import pytest
 from services.controllers.daemonsets.nodes import node_of
 from shared.errors import Forbidden
 from shared.objects import meta
-from tests.unit.services.controllers.cluster import Leases, Lease, controllers, settled, until
+from tests.unit.services.controllers.cluster import Lease, Leases, controllers, settled, until
 from tests.unit.services.controllers.objects import daemonset, deployment, job, namespace, node, replicaset, service
 from tests.unit.services.controllers.world import World
 

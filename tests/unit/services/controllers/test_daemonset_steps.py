@@ -25,7 +25,9 @@ def stored(**spec: Any) -> Object:
     return found
 
 
-def daemon(node_name: str, *, current: bool = True, ready: bool = True, phase: str = "Running", age: float = 100) -> Object:
+def daemon(
+    node_name: str, *, current: bool = True, ready: bool = True, phase: str = "Running", age: float = 100
+) -> Object:
     labels = {"app": "web", history.HASH_LABEL: "new" if current else "old"}
     name = f"{node_name}-{'new' if current else 'old'}"
     found = pod(name, uid=name, labels=labels, creationTimestamp=instants.text(NOW - age))

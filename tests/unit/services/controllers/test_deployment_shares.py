@@ -49,9 +49,7 @@ def test_recreate_has_no_fenceposts() -> None:
     assert shares.fenceposts(deployment(strategy={"type": "Recreate"})) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("old", "newest", "expected"), [(10, 0, 3), (8, 3, 5), (10, 3, 3), (0, 10, 10), (0, 12, 10)]
-)
+@pytest.mark.parametrize(("old", "newest", "expected"), [(10, 0, 3), (8, 3, 5), (10, 3, 3), (0, 10, 10), (0, 12, 10)])
 def test_the_newest_revision_grows_into_the_surge(old: int, newest: int, expected: int) -> None:
     everything = [revision("old", old), revision("new", newest)]
     assert shares.new_size(rolling(10, 3, 2), everything, newest) == expected

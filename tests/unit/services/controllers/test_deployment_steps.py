@@ -92,7 +92,9 @@ def test_an_update_starts_within_the_surge() -> None:
 def test_the_deployment_gets_the_revision_of_its_newest_replicaset() -> None:
     obj = stored()
     found = plan(obj, made(obj, 7, 3, 3))
-    (patch,) = [action for action in found.actions if isinstance(action, Patch) and action.ref.resource == "deployments"]
+    (patch,) = [
+        action for action in found.actions if isinstance(action, Patch) and action.ref.resource == "deployments"
+    ]
     assert patch.body["metadata"]["annotations"] == {shares.REVISION: "7"}
 
 

@@ -28,7 +28,9 @@ def stored(status: Object | None = None, **spec: Any) -> Object:
     return found
 
 
-def member(name: str, phase: str = "Running", *, counted: bool = False, index: int | None = None, age: float = 50) -> Object:
+def member(
+    name: str, phase: str = "Running", *, counted: bool = False, index: int | None = None, age: float = 50
+) -> Object:
     annotations = {} if index is None else {indexes.ANNOTATION: str(index)}
     found = pod(name, uid=name, annotations=annotations, creationTimestamp=instants.text(NOW - age))
     if not counted:
@@ -141,7 +143,9 @@ def test_a_work_queue_is_done_when_one_succeeded_and_none_runs() -> None:
 def test_too_many_failures_end_the_job_and_its_pods() -> None:
     obj = stored({"failed": 1}, backoffLimit=1, parallelism=2, completions=5)
     plan, need = step(obj, member("a", "Failed"), member("b"))
-    assert condition(status(obj, member("a", "Failed"), member("b")), "FailureTarget")["reason"] == "BackoffLimitExceeded"
+    assert (
+        condition(status(obj, member("a", "Failed"), member("b")), "FailureTarget")["reason"] == "BackoffLimitExceeded"
+    )
     assert [meta.name(one) for one in need.delete] == ["b"]
     assert need.create == 0
     assert not any(isinstance(action, Note) for action in plan.actions)

@@ -13,8 +13,8 @@ from services.controllers import instants, podgarbage
 from services.controllers.actions import Delete, Note, Patch, Together
 from services.controllers.nodes import cidrs, eviction, lifecycle
 from services.controllers.nodes.lifecycle import NOT_READY, UNREACHABLE
-from services.controllers.nodes.presence import Judgement, judge
-from tests.unit.services.controllers.cluster import Lease
+from services.controllers.nodes.presence import Judgement, Presence, judge
+from tests.unit.services.controllers.cluster import Lease, Leases
 from tests.unit.services.controllers.objects import node, pod
 
 NOW = 1_800_000_000.0
@@ -53,7 +53,9 @@ def running(name: str = "web", **more: Any) -> Object:
 
 
 def taints(plan: Any) -> set[tuple[str, str]]:
-    patches = [action for action in plan.actions if isinstance(action, Patch) and "taints" in action.body.get("spec", {})]
+    patches = [
+        action for action in plan.actions if isinstance(action, Patch) and "taints" in action.body.get("spec", {})
+    ]
     return {(one["key"], one["effect"]) for patch in patches for one in patch.body["spec"]["taints"] or ()}
 
 
@@ -235,3 +237,16 @@ def test_pods_of_a_vanished_node_are_removed_and_that_is_told() -> None:
 def test_only_the_oldest_finished_pods_beyond_the_threshold_go() -> None:
     finished = [running(f"p{n}", creationTimestamp=instants.text(NOW - n)) for n in range(5)]
     assert [one["metadata"]["name"] for one in podgarbage.surplus(finished, 3)] == ["p4", "p3"]
+
+
+def test_after_a_sleep_of_the_machine_every_node_gets_a_fresh_period() -> None:
+    clocks = {"wall": 1000.0, "monotonic": 500.0}
+    leases = Leases({"node-1": Lease(False)}, up_since=0.0)
+    presence = Presence(leases, 40.0, lambda: clocks["wall"], lambda: clocks["monotonic"])
+    assert presence.of("node-1") == GONE
+    clocks["wall"] += 3601
+    clocks["monotonic"] += 1
+    assert presence.of("node-1") == Judgement("unsure", 40.0)
+    clocks["wall"] += 41
+    clocks["monotonic"] += 41
+    assert presence.of("node-1") == GONE

@@ -118,3 +118,13 @@ async def test_metrics_have_the_names_that_dashboards_read() -> None:
     assert value("workqueue_unfinished_work_seconds") == 0
     assert value("workqueue_longest_running_processor_seconds") == 0
     queue.close()
+
+
+async def test_a_key_that_rests_is_not_handed_out_again_before_its_time(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    await queue.get()
+    queue.add("a")
+    queue.done("a", rest=0.05)
+    assert len(queue) == 0
+    queue.add("b")
+    assert [await asyncio.wait_for(queue.get(), 5) for _ in range(2)] == ["b", "a"]

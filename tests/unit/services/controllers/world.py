@@ -142,7 +142,10 @@ class World:
         self._gate("update", obj)
         ref, subresource = _parse(path)
         old = self._present(ref)
-        if obj["metadata"].get("resourceVersion", old["metadata"]["resourceVersion"]) != old["metadata"]["resourceVersion"]:
+        if (
+            obj["metadata"].get("resourceVersion", old["metadata"]["resourceVersion"])
+            != old["metadata"]["resourceVersion"]
+        ):
             raise Conflict(f"{ref.name} was changed")
         return self._answer(self._replace(ref, old, meta.copy(obj), subresource))
 

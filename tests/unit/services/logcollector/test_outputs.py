@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,9 +26,15 @@ async def test_standard_output_gets_one_object_a_line() -> None:
     assert documents[0]["kubernetes"] == {"pod_name": "pod"}
 
 
-async def test_a_closed_output_is_a_failure_that_is_tried_again() -> None:
-    with open("/dev/full", "wb", buffering=0) as out, pytest.raises(OutputFailure):
-        await StdoutOutput(out).deliver(DELIVERY)
+@pytest.fixture
+def full() -> Iterator[IO[bytes]]:
+    with open("/dev/full", "wb", buffering=0) as out:
+        yield out
+
+
+async def test_a_full_output_is_a_failure_that_is_tried_again(full: IO[bytes]) -> None:
+    with pytest.raises(OutputFailure):
+        await StdoutOutput(full).deliver(DELIVERY)
 
 
 def test_a_pod_is_known_by_its_directory_and_its_document(tmp_path: Path) -> None:

@@ -51,14 +51,6 @@ def test_the_transition_time_moves_with_the_status_only() -> None:
     assert conditions[0]["lastTransitionTime"] == "2027-01-01T00:00:00Z"
 
 
-def test_a_pod_is_available_after_being_ready_long_enough() -> None:
-    ready = pod(conditions=[{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-24T08:15:25Z"}])
-    assert meta.pod_available(ready, 0, NOW)
-    assert meta.pod_available(ready, 10, NOW)
-    assert not meta.pod_available(ready, 11, NOW)
-    assert not meta.pod_available(pod(), 0, NOW)
-
-
 def test_generated_names_fit_and_use_the_safe_alphabet() -> None:
     name = meta.generate_name("x" * 100)
     assert len(name) == 63

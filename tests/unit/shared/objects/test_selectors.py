@@ -74,7 +74,6 @@ def test_an_absent_selector_selects_nothing_and_an_empty_one_everything() -> Non
     assert not selectors.from_label_selector(None).matches(LABELS)
     assert selectors.from_label_selector({}).matches({})
     assert selectors.from_label_selector({}).everything
-    assert not selectors.from_map({}).matches(LABELS)
 
 
 def test_a_selector_struct_needs_all_of_its_parts() -> None:

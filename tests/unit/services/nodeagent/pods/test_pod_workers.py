@@ -232,7 +232,7 @@ async def test_a_program_that_cannot_be_started_is_reported_and_backs_off(node: 
         "the back-off",
     )
     ended = status["lastState"]["terminated"]
-    assert (ended["reason"], ended["exitCode"]) == ("StartError", 127)
+    assert (ended["reason"], ended["exitCode"]) == ("StartError", 128)
     assert "BackOff" in node.recorder.reasons()
 
 
