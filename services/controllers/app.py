@@ -10,6 +10,8 @@ import os
 import secrets
 import socket
 
+from prometheus_client import Gauge
+
 from services.controllers.manager import Manager, parts
 from services.controllers.nodes.presence import Presence
 from services.controllers.settings import ControllerSettings
@@ -26,6 +28,10 @@ from shared.state.streams import STATE
 LEADER_TTL = 5
 """Seconds until another process may take over from one that died."""
 
+_leading = Gauge(
+    "leader_election_master_status", "Gauge of if the reporting system is master of the relevant lease", ["name"]
+)
+
 
 class Controllers:
     """One process of the service."""
@@ -36,6 +42,7 @@ class Controllers:
         self._cache = Cache()
         self._view = View(self._cache)
         self._manager: Manager | None = None
+        _leading.labels("controllers").set(0)
 
     async def run(self) -> None:
         """Follow the state; lead whenever leadership can be had."""
@@ -63,11 +70,13 @@ class Controllers:
             self._service.log.info("leadership given back, the state is not at hand: %s", error)
             return
         self._service.log.info("leading")
+        _leading.labels("controllers").set(1)
         self._manager = Manager(self._view, self._cache, api, presence, self._settings)
         try:
             await self._manager.run(lost)
         finally:
             self._manager = None
+            _leading.labels("controllers").set(0)
         self._service.log.warning("leadership lost")
 
     def _changed(self, change: Change) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.controllers.daemonsets.reconciler import DaemonSets
 from services.controllers.deployments.reconciler import Deployments
+from services.controllers.endpoints.mirror import MirroredSlices
 from services.controllers.endpoints.reconcilers import Endpoints, EndpointSlices
 from services.controllers.garbage import Garbage
 from services.controllers.jobs.orphans import JobOrphans
@@ -54,6 +55,7 @@ class Manager:
             JobOrphans(),
             EndpointSlices(),
             Endpoints(),
+            MirroredSlices(),
             Namespaces(),
             ServiceAccounts(),
             RootCertificates(settings.certificate),

@@ -38,6 +38,11 @@ class Member:
         known = listed or ([status["podIP"]] if status.get("podIP") else [])
         return [address for address in known if family_of(address) == family]
 
+    @property
+    def changed_at(self) -> str:
+        """When the pod's readiness last changed (RFC 3339), "" if it never had any."""
+        return (meta.condition(self.pod, "Ready") or {}).get("lastTransitionTime") or ""
+
     def target(self) -> Object:
         """The targetRef."""
         metadata = self.pod["metadata"]

@@ -6,7 +6,7 @@ go are turned into ones that would be made, and slices that a change does not to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.controllers import naming
@@ -21,6 +21,8 @@ NAME_LABEL = "kubernetes.io/service-name"
 MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 CAPACITY = 100
+TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
+"""When the oldest change happened that a slice was last written for: proxies measure their latency by it."""
 
 Groups = dict[Ports, dict[str, Object]]
 """Endpoints by uid of their pod, grouped by ports."""
@@ -48,6 +50,7 @@ def decide(
     `existing` are the slices we manage; `taken` tells whether a slice name is in use.
     """
     members = list(members)
+    triggers = {meta.uid(member.pod): member.changed_at for member in members}
     kept = [one for one in existing if not meta.is_deleting(one)]
     families = list(service["spec"].get("ipFamilies") or ["IPv4"])
     actions: list[Action] = [_delete(one) for one in kept if one["addressType"] not in families]
@@ -58,7 +61,7 @@ def decide(
         for one in planned:
             if one.before is None and doomed:
                 one.before = doomed.pop(0)
-            after = _object(service, one, family)
+            after = _object(service, one, family, triggers)
             if one.before is None:
                 made.append(after)
             elif after != one.before:
@@ -135,7 +138,7 @@ def endpoint(member: Member, address: str) -> Object:
     return result
 
 
-def _object(service: Object, one: _Slice, family: str) -> Object:
+def _object(service: Object, one: _Slice, family: str, triggers: Mapping[str, str]) -> Object:
     labels = {
         **membership.labels_of(service),
         NAME_LABEL: service["metadata"]["name"],
@@ -146,7 +149,12 @@ def _object(service: Object, one: _Slice, family: str) -> Object:
         before = one.before
         # An absent list and an empty one are the same; rewriting one as the other would never end.
         changed = {name: value for name, value in content.items() if (before.get(name) or []) != value}
-        return {**before, "metadata": {**before["metadata"], "labels": labels}, **changed}
+        metadata = {**before["metadata"], "labels": labels}
+        trigger = _oldest_change(one, triggers)
+        if "endpoints" in changed and trigger:
+            metadata["annotations"] = {**meta.annotations(before), TRIGGER: trigger}
+        return {**before, "metadata": metadata, **changed}
+    trigger = _oldest_change(one, triggers) or service["metadata"].get("creationTimestamp", "")
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -154,11 +162,18 @@ def _object(service: Object, one: _Slice, family: str) -> Object:
             "generateName": service["metadata"]["name"] + "-",
             "namespace": service["metadata"]["namespace"],
             "labels": labels,
+            "annotations": {TRIGGER: trigger} if trigger else {},
             "ownerReferences": [meta.owner_reference(service)],
         },
         "addressType": family,
         **content,
     }
+
+
+def _oldest_change(one: _Slice, triggers: Mapping[str, str]) -> str:
+    before = (one.before or {}).get("endpoints") or []
+    changed = [endpoint["targetRef"]["uid"] for endpoint in one.endpoints if endpoint not in before]
+    return min((triggers[uid] for uid in changed if triggers.get(uid)), default="")
 
 
 def _creations(service: Object, made: Sequence[Object], taken: Callable[[str], bool]) -> list[Action]:

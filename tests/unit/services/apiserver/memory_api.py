@@ -1,5 +1,6 @@
 """A whole API server on the in-memory bus, so that rules are tested through the same door that clients use."""
 
+import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -140,6 +141,10 @@ async def memory_api(directory: Path) -> AsyncIterator[MemoryApi]:
     async with FakeBroker() as broker:
         bus = broker.connect("apiserver")
         await ensure_streams(bus)
-        state = await load_state(bus, broker.group.create_task)
-        parts = await assemble(bus, state, settings, key, "a certificate")
-        yield MemoryApi(parts, key, broker)
+        async with asyncio.TaskGroup() as group:
+            feeds: list[asyncio.Task[Any]] = []
+            state = await load_state(bus, lambda coroutine, name: feeds.append(group.create_task(coroutine, name=name)))
+            parts = await assemble(bus, state, settings, key, "a certificate")
+            yield MemoryApi(parts, key, broker)
+            for feed in feeds:
+                feed.cancel()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.controllers import instants
 from services.controllers.actions import Create, Delete, Update
-from services.controllers.endpoints import legacy, membership, slices
+from services.controllers.endpoints import legacy, membership, mirror, slices
 from shared.objects import meta
 from tests.unit.services.controllers.objects import pod, service
 
@@ -229,3 +229,42 @@ def test_a_pod_that_changes_its_labels_concerns_its_old_service() -> None:
 def test_services_without_selector_are_left_alone() -> None:
     assert not membership.is_selecting(stored(selector=None))
     assert not membership.is_selecting(stored(type="ExternalName"))
+
+
+def test_a_slice_tells_of_the_oldest_change_it_was_written_for() -> None:
+    pods = [backend(1), backend(2)]
+    for number, one in enumerate(pods):
+        one["status"]["conditions"][0]["lastTransitionTime"] = instants.text(100 + number)
+    existing = settle(stored(), pods, [])
+    assert meta.annotations(existing[0]) == {slices.TRIGGER: instants.text(100)}
+    pods[1] = backend(2, ready=False)
+    pods[1]["status"]["conditions"][0]["lastTransitionTime"] = instants.text(500)
+    again = settle(stored(), pods, existing)
+    assert meta.annotations(again[0]) == {slices.TRIGGER: instants.text(500)}
+
+
+def by_hand(*addresses: str) -> Object:
+    subset = {"addresses": [{"ip": one} for one in addresses], "ports": [{"port": 80, "protocol": "TCP"}]}
+    metadata = {"name": "db", "namespace": "shop", "uid": "ep"}
+    return {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": [subset]}
+
+
+def mirrored(endpoints: Object, existing: list[Object] | None = None) -> list[Any]:
+    return mirror.decide(endpoints, existing or [], set().__contains__)
+
+
+def test_endpoints_written_by_hand_are_mirrored_by_family() -> None:
+    actions = mirrored(by_hand("192.0.2.1", "2001:db8::1", "192.0.2.2"))
+    found = {one.obj["addressType"]: [e["addresses"] for e in one.obj["endpoints"]] for one in actions}
+    assert found == {"IPv4": [["192.0.2.1"], ["192.0.2.2"]], "IPv6": [["2001:db8::1"]]}
+    assert actions[0].obj["metadata"]["labels"][slices.NAME_LABEL] == "db"
+
+
+def test_a_mirror_is_changed_in_place_and_only_when_needed() -> None:
+    (create,) = mirrored(by_hand("192.0.2.1"))
+    assert mirrored(by_hand("192.0.2.1"), [create.obj]) == []
+    (update,) = mirrored(by_hand("192.0.2.9"), [create.obj])
+    assert isinstance(update, Update)
+    gone = {**by_hand(), "subsets": []}
+    (delete,) = mirrored(gone, [create.obj])
+    assert isinstance(delete, Delete)
