@@ -51,6 +51,7 @@ class HttpServer:
         self._pipeline = pipeline
         self._authenticator = authenticator
         self._runner: web.ServerRunner | None = None
+        self._open: set[asyncio.Task[object]] = set()
 
     async def start(self, addresses: Sequence[tuple[str, int]], context: ssl.SSLContext) -> list[tuple[str, int]]:
         """Listen; returns the addresses with the ports that were bound. OSError if one cannot be had."""
@@ -72,9 +73,14 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop listening and end what is open."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._runner is None:
+            return
+        runner, self._runner = self._runner, None
+        for site in list(runner.sites):
+            await site.stop()
+        for task in self._open:
+            task.cancel()
+        await runner.cleanup()
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
         request: Request | None = None
@@ -116,15 +122,21 @@ class HttpServer:
         return Request(user, http.method, url.path, query, headers, body)
 
     async def _respond(self, http: web.BaseRequest, request: Request, outcome: Outcome) -> web.StreamResponse:
-        match outcome:
-            case Watching():
-                return await _watch(http, request, outcome)
-            case Stream():
-                return await _stream(http, request, outcome)
-            case Upgrade():
-                return await _upgrade(http, outcome)
-            case _:
-                return _bytes(request, to_raw(request, outcome))
+        if not isinstance(outcome, Watching | Stream | Upgrade):
+            return _bytes(request, to_raw(request, outcome))
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            match outcome:
+                case Watching():
+                    return await _watch(http, request, outcome)
+                case Stream():
+                    return await _stream(http, request, outcome)
+                case Upgrade():
+                    return await _upgrade(http, outcome)
+        finally:
+            self._open.discard(task)
 
 
 def to_raw(request: Request, outcome: Item | Listing | Document | Raw) -> Raw:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import http.client
 import json
 import os
 import signal
@@ -182,9 +183,26 @@ def nodes_ready(cluster: Cluster, session: ApiSession, update: Callable[[str], N
     nodes = {}
     with contextlib.suppress(ApiError, ClusterError):
         nodes = {node["metadata"]["name"]: node for node in session.get("/api/v1/nodes")["items"]}
-    ready = [name for name in cluster.nodes if name in nodes and is_ready(nodes[name])]
+    # The Ready condition of an earlier run may still stand, so the agent itself is asked as well.
+    ready = [
+        name
+        for name in cluster.nodes
+        if name in nodes and is_ready(nodes[name]) and agent_ready(cluster.node_address(name))
+    ]
     update(f"{len(ready)} of {len(cluster.nodes)}")
     return len(ready) == len(cluster.nodes)
+
+
+def agent_ready(address: str) -> bool:
+    """Whether a node's agent answers that it serves its pods."""
+    connection = http.client.HTTPConnection(address, 10250, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def is_ready(node: dict[str, Any]) -> bool:

@@ -1,0 +1,211 @@
+"""The API server as its clients meet it: a process behind TLS, on a real broker."""
+
+import asyncio
+import contextlib
+import io
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from shared.bus.api import ApiClient
+from shared.bus.connection import connect
+from shared.bus.streams import BusStream, StreamServer
+from shared.errors import Forbidden
+from tests.fakes.brokers import wait_for
+from tests.fakes.nats import NatsServer
+from tests.integration.apiserver.process import ApiServerProcess
+
+CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
+PODS = "/api/v1/namespaces/default/pods"
+KUBECTL = shutil.which("kubectl")
+
+
+@pytest.fixture
+def server(nats_server: NatsServer, tmp_path: Path) -> Iterator[ApiServerProcess]:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    with ApiServerProcess(nats_server, directory) as started:
+        yield started
+
+
+@contextlib.asynccontextmanager
+async def client(server: ApiServerProcess) -> AsyncIterator[aiohttp.ClientSession]:
+    context = ssl.create_default_context(cafile=str(server.pki.ca_certificate))
+    headers = {"Authorization": f"Bearer {server.token}"}
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(server.url, headers=headers, connector=connector) as session:
+        yield session
+
+
+async def create(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> dict[str, Any]:
+    async with session.post(url, json=body) as response:
+        answer: dict[str, Any] = await response.json()
+        assert response.status == 201, answer
+        return answer
+
+
+async def test_watch_headers_arrive_before_the_first_event(server: ApiServerProcess) -> None:
+    async with client(server) as session, session.get(f"{CONFIGMAPS}?watch=1&labelSelector=none") as response:
+        assert response.status == 200
+        await create(session, CONFIGMAPS, {"metadata": {"name": "one", "labels": {"none": ""}}})
+        event = msgspec.json.decode(await response.content.readline())
+        assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "one")
+
+
+async def test_a_body_that_is_too_large_is_a_status(server: ApiServerProcess) -> None:
+    async with client(server) as session, session.post(CONFIGMAPS, data=io.BytesIO(b"x" * (4 << 20))) as response:
+        assert response.status == 413
+        assert (await response.json())["reason"] == "RequestEntityTooLarge"
+
+
+async def test_objects_survive_a_kill(server: ApiServerProcess) -> None:
+    async with client(server) as session:
+        made = await create(session, CONFIGMAPS, {"metadata": {"name": "kept"}, "data": {"a": "1"}})
+    server.kill()
+    server.start()
+    async with client(server) as session, session.get(f"{CONFIGMAPS}/kept") as response:
+        assert await response.json() == made
+
+
+async def test_a_signal_ends_open_watches_and_the_process(server: ApiServerProcess) -> None:
+    async with client(server) as session, session.get(f"{CONFIGMAPS}?watch=1") as response:
+        await response.content.readline()
+        assert await asyncio.to_thread(server.stop) == 0
+        with contextlib.suppress(aiohttp.ClientError):
+            await response.content.read()
+
+
+async def test_what_one_server_wrote_every_server_reads(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    with ApiServerProcess(nats_server, server.directory) as second:
+        async with client(server) as one, client(second) as two:
+            for number in range(20):
+                name = f"c{number}"
+                writer, reader = (one, two) if number % 2 else (two, one)
+                made = await create(writer, CONFIGMAPS, {"metadata": {"name": name}})
+                async with reader.get(f"{CONFIGMAPS}/{name}") as response:
+                    assert await response.json() == made
+                async with writer.delete(f"{CONFIGMAPS}/{name}") as response:
+                    assert response.status == 200
+                async with reader.get(f"{CONFIGMAPS}/{name}") as response:
+                    assert response.status == 404
+
+
+async def test_a_node_speaks_over_the_bus_as_itself(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    async with connect(nats_server.settings("node-node-1"), "node") as bus:
+        api = ApiClient(bus, caller="node.node-1")
+        made = await api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}})
+        assert made["metadata"]["uid"]
+        with pytest.raises(Forbidden):
+            await api.list("/api/v1/secrets", {})
+        seen: list[dict[str, Any]] = []
+
+        async def follow() -> None:
+            async for batch in api.watch("/api/v1/pods", query={"fieldSelector": "spec.nodeName=node-1"}):
+                seen.extend(batch)
+
+        async with asyncio.TaskGroup() as group, client(server) as session:
+            task = group.create_task(follow(), name="watch of the node")
+            for node in ("node-1", "node-2"):
+                spec = {"nodeName": node, "containers": [{"name": "c", "image": "i:1"}]}
+                await create(session, PODS, {"metadata": {"name": f"on-{node}"}, "spec": spec})
+            await wait_for(lambda: bool(seen), "an event of the node's pod")
+            task.cancel()
+        assert [one["object"]["metadata"]["name"] for one in seen] == ["on-node-1"]
+
+
+async def shout(parameters: dict[str, Any], stream: BusStream) -> None:
+    """A command of the fake agent: answers its input in capitals and fails with code 7."""
+    async for channel, data in stream:
+        if channel == 0:
+            await stream.send(1, data.upper())
+        if channel == 255:
+            break
+    causes = [{"reason": "ExitCode", "message": "7"}]
+    await stream.close({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}})
+
+
+async def tell(parameters: dict[str, Any], stream: BusStream) -> None:
+    """The log of the fake agent."""
+    await stream.send(1, f"tail {parameters['tailLines']} of {parameters['container']}\n".encode())
+
+
+async def echo(parameters: dict[str, Any], stream: BusStream) -> None:
+    """A server in the fake pod that repeats what it hears."""
+    async for channel, data in stream:
+        if channel == 255:
+            return
+        await stream.send(1, data)
+
+
+@contextlib.asynccontextmanager
+async def agent(nats_server: NatsServer, session: aiohttp.ClientSession) -> AsyncIterator[None]:
+    spec = {"nodeName": "node-1", "containers": [{"name": "app", "image": "i:1"}]}
+    await create(session, PODS, {"metadata": {"name": "p"}, "spec": spec})
+    async with connect(nats_server.settings("node-node-1"), "agent") as bus, asyncio.TaskGroup() as group:
+        handlers = {"exec": shout, "logs": tell, "portforward": echo}
+        task = group.create_task(StreamServer(bus, "node-1", handlers).run(), name="agent")
+        yield
+        task.cancel()
+
+
+async def test_a_command_talks_both_ways_and_ends_with_a_status(
+    server: ApiServerProcess, nats_server: NatsServer
+) -> None:
+    async with client(server) as session, agent(nats_server, session):
+        url = f"{PODS}/p/exec?command=cat&stdin=1&stdout=1"
+        async with session.ws_connect(url, protocols=("v5.channel.k8s.io",)) as socket:
+            await socket.send_bytes(b"\x00hello")
+            assert (await socket.receive_bytes()) == b"\x01HELLO"
+            await socket.send_bytes(b"\xff\x00")
+            status = await socket.receive_bytes()
+            assert status[0] == 3
+            assert msgspec.json.decode(status[1:])["details"]["causes"] == [{"reason": "ExitCode", "message": "7"}]
+
+
+async def test_logs_are_plain_text(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    async with client(server) as session, agent(nats_server, session):
+        async with session.get(f"{PODS}/p/log?tailLines=3") as response:
+            assert response.content_type == "text/plain"
+            assert await response.text() == "tail 3 of app\n"
+        async with session.get(f"{PODS}/p/log?container=none") as response:
+            assert response.status == 400
+
+
+async def test_ports_are_forwarded_over_channels(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    async with client(server) as session, agent(nats_server, session):
+        url = f"{PODS}/p/portforward?ports=80"
+        async with session.ws_connect(url, protocols=("v4.channel.k8s.io",)) as socket:
+            assert [await socket.receive_bytes() for _ in range(2)] == [b"\x00\x50\x00", b"\x01\x50\x00"]
+            await socket.send_bytes(b"\x00ping")
+            assert await socket.receive_bytes() == b"\x00ping"
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="needs kubectl")
+def test_kubectl_applies_reads_and_deletes(server: ApiServerProcess, tmp_path: Path) -> None:
+    manifest = tmp_path / "web.yaml"
+    manifest.write_text(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+        "  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n"
+        "    spec: {containers: [{name: web, image: 'nginx:1.27', ports: [{containerPort: 80}]}]}\n"
+    )
+
+    def kubectl(*arguments: str) -> str:
+        command = [str(KUBECTL), "--kubeconfig", str(server.kubeconfig), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    assert kubectl("apply", "-f", str(manifest)) == "deployment.apps/web created\n"
+    assert kubectl("apply", "-f", str(manifest)) == "deployment.apps/web unchanged\n"
+    assert "0/1" in kubectl("get", "deployment", "web")
+    assert "nginx:1.27" in kubectl("describe", "deployment", "web")
+    assert kubectl("scale", "deployment", "web", "--replicas=3") == "deployment.apps/web scaled\n"
+    assert kubectl("create", "configmap", "c", "--from-literal=a=b") == "configmap/c created\n"
+    assert kubectl("auth", "can-i", "create", "pods") == "yes\n"
+    kubectl("delete", "-f", str(manifest))
+    assert "web" not in kubectl("get", "deployments")
