@@ -26,6 +26,7 @@ def decode(request: Request, resource: Resource) -> Object:
     """The object of a create or update body; unknown and repeated fields are dropped, warned about or refused."""
     obj, duplicates = _read(request, resource.kind)
     decoding.claim_kind(resource.schema, obj)
+    keep_reset(obj)
     problems = [*duplicates, *decoding.conform(resource.schema, obj)]
     level = validation_level(request)
     if problems and level == "Strict":
@@ -44,6 +45,13 @@ def decode_as(request: Request, api_version: str, kind: str, older: Sequence[str
     decoding.claim_kind(struct, obj)
     decoding.conform(struct, obj)
     return obj
+
+
+def keep_reset(obj: Object) -> None:
+    """An empty managedFields is the wish to be rid of them; canonical form would lose it. In place."""
+    metadata = obj.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("managedFields") == []:
+        metadata["managedFields"] = [{}]
 
 
 def struct_of(api_version: str, kind: str) -> Struct:

@@ -2,8 +2,8 @@
 
 import re
 
-from services.apiserver.decoding import validation_level
-from services.apiserver.failures import bad_request, invalid, unsupported_patch
+from services.apiserver.decoding import keep_reset, validation_level
+from services.apiserver.failures import bad_request, invalid, plain, unsupported_patch
 from services.apiserver.negotiation import content_type
 from services.apiserver.protocol import Object, Request
 from shared.errors import ApiError, BadRequest, Invalid
@@ -40,6 +40,38 @@ def read_patch(request: Request, media: str) -> object:
     return document
 
 
+def read_configuration(request: Request, resource: Resource) -> Object:
+    """The body of an apply: JSON or YAML of the resource's kind that says nothing of managedFields."""
+    try:
+        decoded = json.decode(request.body, "application/yaml")
+    except BadRequest as exc:
+        raise bad_request(f"error decoding YAML: {exc.message.removeprefix(UNPARSED)}") from exc
+    config = decoded.object
+    level = validation_level(request)
+    if decoded.duplicates and level == "Strict":
+        raise bad_request(f"strict decoding error: {', '.join(decoded.duplicates)}")
+    if level == "Warn":
+        request.warnings.extend(decoded.duplicates)
+    version, kind = config.get("apiVersion", ""), config.get("kind", "")
+    if (version, kind) != (resource.api_version, resource.kind):
+        group_version = version if "/" in str(version) else f"/{version}"
+        raise bad_request(f"invalid object type: {group_version}, Kind={kind}")
+    metadata = config.get("metadata")
+    if not isinstance(metadata, dict):
+        config["metadata"] = {}
+    elif metadata.get("managedFields") is not None:
+        raise bad_request("metadata.managedFields must be nil")
+    return config
+
+
+def conform(resource: Resource, obj: Object) -> None:
+    """Bring a merged object into canonical form; a value of the wrong type is what Kubernetes did not foresee."""
+    try:
+        decoding.conform(resource.schema, obj)
+    except BadRequest as exc:
+        raise plain(500, f"failed to convert the applied object: {exc.message}") from exc
+
+
 def apply(request: Request, resource: Resource, media: str, patch: object, old: Object) -> Object:
     """The patched object, pruned; Invalid names the field `patch` if the result is none of the kind."""
     if media == JSON_PATCH:
@@ -55,6 +87,7 @@ def apply(request: Request, resource: Resource, media: str, patch: object, old: 
         raise bad_request("the patch does not leave an object")
     if (new.get("apiVersion"), new.get("kind")) != (resource.api_version, resource.kind):
         raise _rejected(f"the patch changes apiVersion or kind to {new.get('apiVersion')}/{new.get('kind')}")
+    keep_reset(new)
     try:
         unknown = decoding.conform(resource.schema, new)
     except BadRequest as exc:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from services.apiserver import conversion, decoding, patching, remove, render, strategies
 from services.apiserver.admission import Admission
 from services.apiserver.allocations import Allocator
+from services.apiserver.apply import ownership
+from services.apiserver.apply.managers import Entries
 from services.apiserver.companions import Companions
 from services.apiserver.failures import (
     already_exists,
@@ -25,7 +27,7 @@ from services.apiserver.protocol import Document, Item, Listing, Object, Outcome
 from services.apiserver.routes import Target
 from services.apiserver.selection import Selection
 from services.apiserver.store import Change, Store, Written
-from shared.errors import AlreadyExists, NotFound
+from shared.errors import AlreadyExists, Invalid, NotFound
 from shared.events.envelope import Author
 from shared.objects import defaults, json, meta, validation
 from shared.objects.registry import Resource
@@ -67,11 +69,16 @@ class Writer:
                     raise
         raise already_exists(resource, metadata["name"])
 
-    async def _create(self, request: Request, resource: Resource, obj: Object) -> Written:
+    async def _create(
+        self, request: Request, resource: Resource, obj: Object, entries: Entries | None = None
+    ) -> Written:
         self.admission.restrict_create(request, resource, obj)
         await self.admission.check_namespace(resource, obj)
-        strategies.prepare_create(resource, obj)
         defaults.apply_defaults(resource, obj)
+        if entries is None:
+            entries = ownership.created(request, resource, obj)
+        strategies.prepare_create(resource, obj)
+        ownership.set_entries(obj, entries)
         await self.admission.mutate(resource, obj)
         _refuse(resource, obj, validation.validate_create(resource, obj))
         obj = render.canonical(obj)
@@ -111,7 +118,11 @@ class Writer:
         resource = target.resource
         media = patching.media_of(request)
         if media == patching.APPLY_PATCH:
-            raise bad_request("server-side apply is not served: use a merge, strategic merge or JSON patch")
+            return await self._apply(request, target)
+        if "force" in request.query:
+            raise _invalid_options(
+                "FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force"
+            )
         patch = patching.read_patch(request, media)
 
         def patched(record: Record) -> Object:
@@ -126,17 +137,68 @@ class Writer:
 
         return item(resource, await self.change(request, target, patched, None))
 
+    async def _apply(self, request: Request, target: Target) -> Outcome:
+        """Server-side apply: create, or lay the configuration over what is there."""
+        resource, subresource = target.resource, target.subresource_name
+        if not request.query.get("fieldManager"):
+            message = "Required value: is required for apply patch"
+            raise _invalid_options("FieldValueRequired", message, "fieldManager")
+        config = patching.read_configuration(request, resource)
+        _set_namespace(resource, config, target.namespace)
+        _check_name(config, target.name)
+        expected = expected_revision(config)
+
+        def mutate(record: Record) -> Change:
+            old = conversion.view(resource, record)
+            obj, entries = ownership.applied(request, resource, old, config, subresource)
+            patching.conform(resource, obj)
+            return self._settled(request, resource, obj, old, subresource, entries)
+
+        while True:
+            try:
+                return item(resource, await self._update(request, target, mutate, expected))
+            except NotFound:
+                if subresource or "uid" in config["metadata"]:
+                    raise
+            config["metadata"].pop("resourceVersion", None)
+            obj, entries = ownership.applied(request, resource, None, config, "")
+            obj = meta.copy(obj)
+            patching.conform(resource, obj)
+            try:
+                return item(resource, await self._create(request, resource, obj, entries), 201)
+            except AlreadyExists:
+                # somebody else was faster: apply to what they made
+                if request.dry_run:
+                    raise
+
     async def change(
-        self, request: Request, target: Target, make: Callable[[Record], Object], expected: int | None
+        self,
+        request: Request,
+        target: Target,
+        make: Callable[[Record], Object],
+        expected: int | None,
+        *,
+        owned_through: str = "",
     ) -> Written:
-        """Replace an object by what `make` returns for the current record, by the rules of an update."""
+        """Replace an object by what `make` returns for the current record, by the rules of an update.
+
+        `owned_through` names the subresource that the new owner of the changes is known by, if it is another one.
+        """
         resource, subresource = target.resource, target.subresource_name
 
         def mutate(record: Record) -> Change:
             old = conversion.view(resource, record)
             obj = make(record)
-            return self._changed(request, resource, obj, old, subresource)
+            defaults.apply_defaults(resource, obj)
+            entries = ownership.updated(request, resource, old, obj, owned_through or subresource)
+            return self._settled(request, resource, obj, old, subresource, entries)
 
+        return await self._update(request, target, mutate, expected)
+
+    async def _update(
+        self, request: Request, target: Target, mutate: Callable[[Record], Change], expected: int | None
+    ) -> Written:
+        resource = target.resource
         if request.dry_run:
             record = await self.store.get(resource, target.namespace, target.name)
             if expected is not None and expected != record.revision:
@@ -148,9 +210,13 @@ class Writer:
             resource, target.namespace, target.name, mutate, author(request), expected=expected
         )
 
-    def _changed(self, request: Request, resource: Resource, obj: Object, old: Object, subresource: str) -> Change:
+    def _settled(
+        self, request: Request, resource: Resource, obj: Object, old: Object, subresource: str, entries: Entries
+    ) -> Change:
+        """What a changed object is stored as, once the rules of its kind have been applied."""
         strategies.prepare_update(resource, obj, old, subresource)
         defaults.apply_defaults(resource, obj)
+        ownership.keep_if_same(obj, old, entries)
         self.admission.restrict_update(request, resource, obj, old)
         _refuse(resource, obj, validation.validate_update(resource, obj, old, subresource))
         obj = render.canonical(obj)
@@ -268,6 +334,10 @@ def _check_uid(resource: Resource, obj: Object, old: Object, target: Target) -> 
             f"AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
         )
         raise conflict_on(resource.group, resource.plural, target.name, why)
+
+
+def _invalid_options(reason: str, message: str, field: str) -> Invalid:
+    return invalid("meta.k8s.io", "PatchOptions", "", [Cause(reason, message, field)])
 
 
 def _refuse(resource: Resource, obj: Object, causes: list[Cause]) -> None:

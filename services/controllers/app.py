@@ -39,7 +39,8 @@ class Controllers:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._settings = ControllerSettings.from_environment(service.settings.data)
-        self._cache = Cache()
+        # Nobody watches this cache, so old changes need not be kept for replays.
+        self._cache = Cache(ring=1)
         self._view = View(self._cache)
         self._manager: Manager | None = None
         _leading.labels("controllers").set(0)

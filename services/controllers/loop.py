@@ -30,7 +30,7 @@ HEAVY = 0.002
 """Seconds of thinking from which on a key rests afterwards..."""
 REST_FACTOR = 4
 """...this many times as long, so that one large object takes at most a fifth of a core..."""
-LONGEST_REST = 1.0
+LONGEST_REST = 0.5
 """...but never longer than this many seconds."""
 
 

@@ -52,6 +52,8 @@ ROUTES_SETTLE_S = 0.05
 RETRY_S = 1.0
 # Often enough for what a pull needed not to stay, seldom enough not to be noticed (a few milliseconds each time).
 GIVE_BACK_S = 60.0
+# kubelet looks every five minutes as well
+COLLECT_S = 300.0
 
 
 class PatientInformer(Informer):
@@ -190,6 +192,7 @@ class Agent:
         self.pods.on_change = self.manager.pod_changed
         start(self.pods.run(), name="pod informer")
         start(self._orphans(), name="orphans")
+        start(self._collect_images(), name="image collection")
         service.ready = True
         while True:
             memory.give_back()
@@ -237,6 +240,20 @@ class Agent:
         elif not self.network_ready.is_set():
             trouble = "container runtime network not ready: the node has no pod CIDR yet"
         return Health(trouble, machine.usage(self.layout.root))
+
+    async def _collect_images(self) -> None:
+        """Remove unused images when the disk is too full, and say which and why."""
+        while True:
+            await asyncio.sleep(COLLECT_S)
+            plan = await self.images.collect()
+            for removal in plan.removals:
+                names = ", ".join(removal.references) or removal.id
+                self.events.node("Normal", "ImageRemoved", f"removed {names} ({removal.freed} bytes): {removal.reason}")
+            if plan.missing:
+                text = f"{plan.missing} bytes more should be free, but every other image is in use, pinned or new"
+                self.events.node("Warning", "FreeDiskSpaceFailed", text)
+            if plan.removals:
+                self.status.poke()
 
     async def _orphans(self) -> None:
         await self.pods.wait_synced()

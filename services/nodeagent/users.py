@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.nodeagent.environment import ConfigurationError
-from shared.kernel import syscalls
+from services.nodeagent.images.paths import openat2
 
 _LARGEST_FILE = 4 << 20
 
@@ -34,7 +34,7 @@ def read_from_layers(layers: Sequence[Path], path: str) -> str:
         directory = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with contextlib.suppress(OSError):
-                fd = syscalls.openat2(directory, path, os.O_RDONLY | os.O_NONBLOCK, resolve=syscalls.RESOLVE_IN_ROOT)
+                fd = openat2(directory, path.encode(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                 with open(fd, "rb") as file:
                     if not stat.S_ISREG(os.fstat(fd).st_mode):
                         return ""  # a character device 0/0 is overlayfs's whiteout: deleted by this layer

@@ -32,15 +32,24 @@ MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
+MS_SYNCHRONOUS = 0x10
+MS_MANDLOCK = 0x40
+MS_DIRSYNC = 0x80
+MS_NOSYMFOLLOW = 0x100
+MS_NOATIME = 0x400
+MS_NODIRATIME = 0x800
 MS_BIND = 0x1000
 MS_MOVE = 0x2000
 MS_REC = 0x4000
+MS_SILENT = 0x8000
 MS_UNBINDABLE = 1 << 17
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MS_RELATIME = 1 << 21
+MS_I_VERSION = 1 << 23
 MS_STRICTATIME = 1 << 24
+MS_LAZYTIME = 1 << 25
 
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
@@ -56,6 +65,12 @@ MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_ATIMES = 0x70  # one of three values, not bits: relatime is 0
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
@@ -70,6 +85,7 @@ PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 SECCOMP_SET_MODE_FILTER = 1
@@ -89,6 +105,7 @@ _NUMBERS = {
     "execveat": (322, 281),
     "capset": (126, 91),
     "capget": (125, 90),
+    "keyctl": (250, 219),
 }
 _COLUMN = {"x86_64": 0, "aarch64": 1}
 
@@ -198,9 +215,17 @@ def move_mount(tree_fd: int, target_fd: int) -> None:
     _check(_syscall(_long(_MOVE_MOUNT), _long(tree_fd), b"", _long(target_fd), b"", _long(flags)), "move_mount")
 
 
-def mount_setattr(fd: int, *, set_attributes: int = 0, propagation: int = 0, recursive: bool = False) -> None:
-    """mount_setattr(2) on the mount that `fd` names."""
-    attributes = struct.pack("QQQQ", set_attributes, 0, propagation, 0)
+def mount_setattr(
+    fd: int,
+    *,
+    set_attributes: int = 0,
+    clear_attributes: int = 0,
+    propagation: int = 0,
+    user_namespace: int = 0,
+    recursive: bool = False,
+) -> None:
+    """mount_setattr(2) on the mount that `fd` names. `user_namespace` is the descriptor that MOUNT_ATTR_IDMAP needs."""
+    attributes = struct.pack("QQQQ", set_attributes, clear_attributes, propagation, user_namespace)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     result = _syscall(_long(_MOUNT_SETATTR), _long(fd), b"", _long(flags), buffer, ctypes.c_size_t(len(attributes)))
@@ -231,13 +256,18 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     _check(_syscall(_long(_number("capset")), header, data), "capset")
 
 
-def seccomp_filter(program: bytes) -> None:
+def join_session_keyring(name: str) -> None:
+    """Leave the session keyring that was inherited for one called `name` (keyctl_join_session_keyring(3))."""
+    _check(_syscall(_long(_number("keyctl")), _long(1), name.encode()), "keyctl")
+
+
+def seccomp_filter(program: bytes, flags: int = 0) -> None:
     """Install a classic BPF program (seccomp(2)); needs no_new_privs or CAP_SYS_ADMIN. ValueError if it is none."""
     if not program or len(program) % 8:
         raise ValueError(f"a BPF program has 8 bytes an instruction, not {len(program)} in all")
     instructions = ctypes.create_string_buffer(program, len(program))
     prog = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(instructions)), 16)
-    _check(_syscall(_long(_number("seccomp")), _long(SECCOMP_SET_MODE_FILTER), _long(0), prog), "seccomp")
+    _check(_syscall(_long(_number("seccomp")), _long(SECCOMP_SET_MODE_FILTER), _long(flags), prog), "seccomp")
 
 
 def seccomp_action_available(action: int) -> bool:

@@ -16,6 +16,12 @@ import yaml
 from tests.e2e.harness import ADDRESSES, ROOT, WHERRY, Kubectl, TestCluster, leftovers, until, wherry
 
 
+def test_all_three_web_pods_answered_the_examples_job(cluster: TestCluster) -> None:
+    logs = Kubectl(cluster.kubectl.kubeconfig, "hello")("logs", "job/check")
+    assert logs.splitlines()[-1] == "all three answered"
+    assert len({line for line in logs.splitlines() if line.startswith("ahoy from web-")}) == 3
+
+
 def test_check_prints_one_line_a_feature(cluster: TestCluster) -> None:
     lines = wherry("check").stdout.splitlines()
     names = {line.split()[1] for line in lines if line.startswith("ok")}

@@ -37,7 +37,7 @@ class Scaling:
         def resize(record: Record) -> Object:
             return _resized(conversion.view(target.resource, record), replicas)
 
-        written = await self._writer.change(request, _whole(target), resize, expected)
+        written = await self._writer.change(request, _whole(target), resize, expected, owned_through="scale")
         return Document(scale_of(conversion.from_storage(target.resource, written.object)))
 
     async def patch(self, request: Request, target: Target) -> Outcome:
@@ -55,7 +55,7 @@ class Scaling:
                 raise conflict(target.resource, target.name)
             return _resized(current, _replicas(scale, target))
 
-        written = await self._writer.change(request, _whole(target), resize, None)
+        written = await self._writer.change(request, _whole(target), resize, None, owned_through="scale")
         return Document(scale_of(conversion.from_storage(target.resource, written.object)))
 
 

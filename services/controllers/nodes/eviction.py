@@ -134,7 +134,7 @@ class TaintEviction:
         node = view.get(*NODES, "", node_name)
         if node is None or not (meta.is_deleting(pod) or _drives_out(node)):
             return NOTHING
-        judgement = self._presence.of(node_name)
+        judgement = self._presence.of(node)
         all_gone = judgement.state == "gone" and self._presence.all_gone(view)
         return decide(pod, _taints(node), judgement, all_gone, moment.now)
 

@@ -129,7 +129,7 @@ class NodeLifecycle:
         node = view.get(*NODES, *key)
         if node is None:
             return NOTHING
-        judgement = self._presence.of(key[1])
+        judgement = self._presence.of(node)
         gone = judgement.state == "gone"
         on_node = view.pods_on(key[1]) if gone else []
         return decide(node, on_node, judgement, gone and self._presence.all_gone(view), moment.now)

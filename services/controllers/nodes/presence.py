@@ -1,8 +1,8 @@
 """Whether a node is there, judged by its lease and by how long we have been able to see leases at all.
 
-A lease that ran out while nobody could renew it proves nothing. So every node gets a full fresh period after our own
-start, a broker reconnect, a sleep of the whole machine or any other gap of the watch, and while all nodes are gone at
-once it is taken to be us, or the broker, who is cut off.
+A lease that ran out while nobody could renew it proves nothing. So every node gets a full fresh period after its own
+registration, our start, a broker reconnect, a sleep of the whole machine or any other gap of the watch, and while all
+nodes are gone at once it is taken to be us, or the broker, who is cut off.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from services.controllers import instants
+from services.controllers.actions import Object
 from services.controllers.view import View
+from shared.objects import meta
 
 NODES = ("", "nodes")
 FRESH_SECONDS = 40.0
@@ -49,13 +52,13 @@ class Judgement:
     again_after: float | None = None
 
 
-def judge(lease: Lease | None, up_since: float | None, now: float, fresh: float = FRESH_SECONDS) -> Judgement:
-    """Judge one node; all instants on one monotonic clock, in seconds."""
-    if up_since is None:
+def judge(lease: Lease | None, watched: float | None, age: float, fresh: float = FRESH_SECONDS) -> Judgement:
+    """Judge a node that has existed for `age` seconds and whose lease was watched for `watched` seconds, if at all."""
+    if watched is None:
         return Judgement("unsure", LOOK_AGAIN)
     if lease is not None and lease.alive:
         return Judgement("alive")
-    left = up_since + fresh - now
+    left = fresh - min(watched, age)
     return Judgement("unsure", left) if left > 0 else Judgement("gone")
 
 
@@ -79,18 +82,18 @@ class Presence:
         self._lead = self._wall() - self._monotonic()
         self._woke = float("-inf")
 
-    def of(self, node: str) -> Judgement:
-        """The judgement of one node."""
-        now = self._monotonic()
-        lead = self._wall() - now
+    def of(self, node: Object) -> Judgement:
+        """The judgement of one Node."""
+        now, wall = self._monotonic(), self._wall()
+        lead = wall - now
         if lead - self._lead > SLEEP_SECONDS:
             self._woke = now
         self._lead = lead
         up_since = self._watch.up_since
-        return judge(
-            self._watch.nodes.get(node), None if up_since is None else max(up_since, self._woke), now, self._fresh
-        )
+        watched = None if up_since is None else now - max(up_since, self._woke)
+        age = wall - instants.seconds(node["metadata"].get("creationTimestamp"))
+        return judge(self._watch.nodes.get(meta.name(node)), watched, age, self._fresh)
 
     def all_gone(self, view: View) -> bool:
         """Whether every Node that exists is gone."""
-        return all(self.of(node["metadata"]["name"]).state == "gone" for node in view.every(*NODES))
+        return all(self.of(node).state == "gone" for node in view.every(*NODES))

@@ -85,6 +85,16 @@ class Channel:
     def send_console(self, master: int) -> None:
         socket.send_fds(self._end, [b'{"console":true}'], [master])
 
+    def ask(self, what: str) -> None:
+        """Tell the other side how far this one is, and wait until it says to go on."""
+        self._end.send(json.dumps({what: True}).encode())
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the word to go on. StartFailure if the other side has gone instead."""
+        if not self._end.recv(64):
+            raise StartFailure(f"{self.doing}: the process that asked for it has gone", 128)
+
     def close_others(self, keep: set[int]) -> None:
         """Close every descriptor but 0-2, the channel and `keep`, so that no path through them leads out."""
         lowest = 3
@@ -168,7 +178,7 @@ def _finish(process: Process, stdio: Stdio, channel: Channel, *, first: bool) ->
     os.setsid()
     if stdio.tty:
         channel.progress("making the console")
-        _console(process.uid, stdio, channel, console_node=first)
+        console(process.uid, stdio, channel, console_node=first)
     else:
         _redirect(stdio.fds, process.uid)
     channel.close_others(set())
@@ -196,7 +206,7 @@ def _redirect(fds: tuple[int, int, int], uid: int) -> None:
         os.dup2(fd if fd >= 0 else null, target, inheritable=True)
 
 
-def _console(uid: int, stdio: Stdio, channel: Channel, *, console_node: bool) -> None:
+def console(uid: int, stdio: Stdio, channel: Channel, *, console_node: bool) -> None:
     """Open a terminal pair in the container's own devpts, hand the master to the keeper, be its session's leader."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))

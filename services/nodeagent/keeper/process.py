@@ -32,9 +32,24 @@ class StartFailure(Exception):
         self.exit_code = exit_code
 
 
+@dataclass(frozen=True, slots=True)
+class CapabilitySets:
+    """The five sets of capabilities(7) as bit masks, for who wants each by itself."""
+
+    bounding: int = 0
+    effective: int = 0
+    permitted: int = 0
+    inheritable: int = 0
+    ambient: int = 0
+
+
 @dataclass(slots=True)
 class Process:
-    """Everything about a process that is not its namespaces, with names already turned into numbers."""
+    """Everything about a process that is not its namespaces, with names already turned into numbers.
+
+    `capabilities` is the bounding set, of which root has all and another user none; `sets` gives all five instead.
+    `umask` None leaves the one that was inherited.
+    """
 
     argv: list[str]
     env: dict[str, str]
@@ -42,10 +57,12 @@ class Process:
     uid: int = 0
     gid: int = 0
     groups: list[int] = field(default_factory=list)
-    umask: int = 0o022
+    umask: int | None = 0o022
     capabilities: int = 0
+    sets: CapabilitySets | None = None
     no_new_privileges: bool = False
     seccomp: bytes = b""
+    seccomp_flags: int = 0
     rlimits: dict[str, Rlimit] = field(default_factory=dict)
     oom_score_adj: int | None = None
 
@@ -104,21 +121,33 @@ def home_of(uid: int) -> str:
 
 def become(process: Process) -> None:
     """Take on the identity. Nothing that needs privilege can be done afterwards."""
+    sets = process.sets or CapabilitySets(process.capabilities, process.capabilities, process.capabilities)
     for number in range(len(capabilities.NAMES)):
-        if not process.capabilities >> number & 1:
+        if not sets.bounding >> number & 1:
             with contextlib.suppress(OSError):  # this kernel knows fewer
                 syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
     syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
     if process.no_new_privileges:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     os.setgroups(process.groups)
-    if process.seccomp:
-        syscalls.seccomp_filter(process.seccomp)
+    filter_last = process.sets is not None and process.no_new_privileges  # it may deny what comes between
+    if process.seccomp and not filter_last:
+        syscalls.seccomp_filter(process.seccomp, process.seccomp_flags)
+    if process.sets is not None:
+        syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
     os.setresgid(process.gid, process.gid, process.gid)
     os.setresuid(process.uid, process.uid, process.uid)
-    permitted = syscalls.capget()[1] & process.capabilities
-    syscalls.capset(permitted, permitted, 0)
-    os.umask(process.umask)
+    if process.umask is not None:
+        os.umask(process.umask)
+    held = syscalls.capget()[1]
+    permitted = held & sets.permitted
+    syscalls.capset(permitted & sets.effective, permitted, held & sets.inheritable)
+    for number in range(len(capabilities.NAMES)):
+        if sets.ambient >> number & 1:
+            with contextlib.suppress(OSError):  # not permitted and inheritable as well
+                syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, number)
+    if process.seccomp and filter_last:
+        syscalls.seccomp_filter(process.seccomp, process.seccomp_flags)
 
 
 _descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -142,6 +171,19 @@ def candidates(program: str, search: str) -> list[str]:
     if "/" in program:
         return [program]
     return [f"{directory or '.'}/{program}" for directory in search.split(":")]
+
+
+def find_program(process: Process) -> None:
+    """StartFailure if nothing that could be executed is where `execute` will look, from the working directory."""
+    program = process.argv[0]
+    found = [path for path in candidates(program, process.env.get("PATH", DEFAULT_PATH)) if os.path.isfile(path)]
+    if any(os.access(path, os.X_OK) for path in found):
+        return
+    if found:
+        raise StartFailure(f'exec: "{program}": permission denied', 126)
+    if "/" in program:
+        raise StartFailure(f'exec: "{program}": stat {program}: no such file or directory', 127)
+    raise StartFailure(f'exec: "{program}": executable file not found in $PATH', 127)
 
 
 def execute(process: Process) -> None:

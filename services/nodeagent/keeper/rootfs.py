@@ -75,7 +75,7 @@ def open_in_root(root: int, path: str, *, directory: bool, depth: int = 0) -> in
     A symbolic link that leads nowhere is followed inside the root, as image builders expect of /etc/resolv.conf.
     """
     with contextlib.suppress(FileNotFoundError):
-        return _resolve(root, path)
+        return resolve(root, path)
     if depth > _LINKS_MAX:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     parent, _, name = path.rstrip("/").rpartition("/")
@@ -91,15 +91,16 @@ def open_in_root(root: int, path: str, *, directory: bool, depth: int = 0) -> in
             try:
                 link = os.readlink(name, dir_fd=parent_fd)
             except OSError:
-                return _resolve(root, path)  # made by somebody else just now
+                return resolve(root, path)  # made by somebody else just now
             target = link if link.startswith("/") else f"{parent}/{link}"
             return open_in_root(root, target, directory=directory, depth=depth + 1)
     finally:
         os.close(parent_fd)
-    return _resolve(root, path)
+    return resolve(root, path)
 
 
-def _resolve(root: int, path: str) -> int:
+def resolve(root: int, path: str) -> int:
+    """An O_PATH descriptor of `path` as seen from `root`; FileNotFoundError if it is not there."""
     for _attempt in range(8):
         with contextlib.suppress(BlockingIOError):  # a rename raced with the resolution
             return syscalls.openat2(root, path, os.O_PATH, resolve=syscalls.RESOLVE_IN_ROOT)
@@ -164,20 +165,20 @@ def assemble(plan: RootPlan, writable: str, lower: list[str], progress: Progress
                 _make_devices(root, devices)
             case Link():
                 progress(f"linking {step.path}")
-                _link(root, step.path, step.target)
+                link(root, step.path, step.target)
             case Seal():
                 progress(f"making {step.path} read-only")
-                target = _resolve(root, step.path)
+                target = resolve(root, step.path)
                 syscalls.mount_setattr(target, set_attributes=syscalls.MOUNT_ATTR_RDONLY)
                 os.close(target)
     progress("entering the root file system")
     enter(root)
     for path in plan.hidden:
         progress(f"hiding {path}")
-        _hide(path)
+        hide(path)
     for path in plan.read_only:
         progress(f"making {path} read-only")
-        _freeze(path)
+        freeze(path)
     if plan.seal_root:
         progress("making the root read-only")
         fd = os.open("/", os.O_PATH)
@@ -223,12 +224,12 @@ def _host_devices() -> list[tuple[str, int, int]]:
 
 
 def _make_devices(root: int, host_devices: list[tuple[str, int, int]]) -> None:
-    base = _resolve(root, "/dev")
+    base = resolve(root, "/dev")
     for name, major, minor in DEVICES:
         os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=base)
     os.close(base)
     for path, link in LINKS:
-        _link(root, path, link)
+        link(root, path, link)
     for path, mode, device in host_devices:
         parent, _, name = path.rpartition("/")
         if name in ("ptmx", "console"):
@@ -239,15 +240,17 @@ def _make_devices(root: int, host_devices: list[tuple[str, int, int]]) -> None:
         os.close(directory)
 
 
-def _link(root: int, path: str, target: str) -> None:
+def link(root: int, path: str, target: str) -> None:
+    """A symbolic link at `path` below `root`, unless something is there already."""
     parent, _, name = path.rpartition("/")
-    directory = _resolve(root, parent)
+    directory = resolve(root, parent)
     with contextlib.suppress(FileExistsError):
         os.symlink(target, name, dir_fd=directory)
     os.close(directory)
 
 
-def _hide(path: str) -> None:
+def hide(path: str) -> None:
+    """Cover `path` so that nothing of it can be read; one that is not there stays away."""
     try:
         target = os.open(path, os.O_PATH | os.O_NOFOLLOW)
     except OSError:
@@ -261,7 +264,8 @@ def _hide(path: str) -> None:
     os.close(target)
 
 
-def _freeze(path: str) -> None:
+def freeze(path: str) -> None:
+    """Make `path` and all mounts below it read-only; one that is not there stays away."""
     try:
         tree = syscalls.open_tree(path, syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE)
     except FileNotFoundError:

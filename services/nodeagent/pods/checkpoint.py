@@ -6,13 +6,12 @@ nothing runs any more, and a record that is a little old is put right by what th
 """
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.nodeagent import stored
+from services.nodeagent import stored, trees
 from services.nodeagent.pods.records import PodRecord
 
 log = logging.getLogger(__name__)
@@ -57,12 +56,12 @@ class Checkpoints:
         """Pods that have a directory, readable or not."""
         if self._directory.is_dir():
             for path in sorted(self._directory.iterdir()):
-                if path.is_dir():
+                if path.is_dir() and not path.name.startswith("."):
                     yield path.name
 
     def forget(self, uid: str) -> None:
         """Remove the pod's directory; nothing may be mounted below it."""
-        shutil.rmtree(self._path(uid), ignore_errors=True)
+        trees.remove(self._path(uid))
 
     def _record(self, uid: str) -> PodRecord:
         document = stored.read(self._path(uid) / _RECORD)

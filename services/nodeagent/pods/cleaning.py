@@ -1,9 +1,8 @@
 """Taking a pod away: containers, sandbox, network, volumes; then its confirmation; then its last traces."""
 
-import asyncio
 import logging
-import shutil
 
+from services.nodeagent import trees
 from services.nodeagent.link import is_offline
 from services.nodeagent.pods import setting as settings
 from services.nodeagent.pods.facilities import Facilities
@@ -51,9 +50,7 @@ async def remove_container(tools: Facilities, setting: PodSetting, identity: str
     """Remove what is left of an ended container: the keeper's memory of it, its writable layer, old logs."""
     await tools.runtime.remove_container(identity)
     tools.images.release(identity)
-    writable = setting.layout.writable(identity)
-    if writable.exists():
-        await asyncio.to_thread(shutil.rmtree, writable, ignore_errors=True)
+    await trees.remove_all(setting.layout.writable(identity))
     for container in setting.record.containers.values():
         for old in range(max(container.attempt - KEPT_LOGS - 1, 0), container.attempt - KEPT_LOGS + 1):
             layout = setting.layout
@@ -67,7 +64,5 @@ async def forget(tools: Facilities, setting: PodSetting) -> None:
     layout = setting.layout
     tools.publisher.forget(setting.record.uid)
     tools.references.want(setting.record.uid, set())
-    for path in (layout.logs, layout.volatile):
-        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
     # The checkpoint goes last: until then a restarted agent would finish this.
-    await asyncio.to_thread(tools.checkpoints.forget, setting.record.uid)
+    await trees.remove_all(layout.logs, layout.volatile, layout.root)

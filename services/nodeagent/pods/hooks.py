@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from services.nodeagent import stored
+from services.nodeagent import stored, trees
 from services.nodeagent.layout import sandbox_id
 from services.nodeagent.network.leases import HostPort
 from services.nodeagent.network.links import Bandwidth
@@ -62,9 +61,7 @@ class DirectoriesHook:
         layout = setting.layout
         paths = [layout.root / "volumes", layout.etc, layout.root / "containers", layout.volatile]
         paths += [layout.writable(c.container_id) for c in setting.record.containers.values() if c.container_id]
-        for path in paths:
-            if path.exists():
-                await asyncio.to_thread(shutil.rmtree, path)
+        await trees.remove_all(*paths)
 
 
 def write_pod_document(setting: PodSetting, node: str) -> None:
@@ -164,7 +161,7 @@ class EtcHook:
             (etc / file).chmod(0o644)
 
     async def cleanup(self, setting: PodSetting) -> None:
-        shutil.rmtree(setting.layout.etc, ignore_errors=True)
+        await trees.remove_all(setting.layout.etc)
 
 
 def bandwidth(pod: Mapping[str, Any]) -> Bandwidth | None:

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from services.nodeagent import metrics
+from services.nodeagent import metrics, trees
 from services.nodeagent.layout import sandbox_id
-from services.nodeagent.pods import cleaning
+from services.nodeagent.pods import cleaning, specs
 from services.nodeagent.pods.containers import UID_LABEL
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.records import Phase, PodRecord
@@ -64,7 +64,11 @@ class PodManager:
             while True:
                 await self._rescan.wait()
                 self._rescan.clear()
-                await self._adopt_again()
+                try:
+                    await self._adopt_again()
+                except RuntimeFailure as exc:
+                    # it went away once more, and its next return brings us back here
+                    log.warning("pods are not adopted again yet: %s", exc)
 
     async def wait_started(self) -> None:
         """Wait until the pods known from before have workers; events must not come earlier."""
@@ -181,12 +185,23 @@ class PodManager:
         live = {
             sandbox_id(uid, worker.record.sandbox_attempt)
             for uid, worker in self.workers.items()
+            if worker.record.sandbox_ready and not specs.is_host_network(worker.pod)
+        }
+        beginning = {
+            sandbox_id(uid, worker.record.sandbox_attempt)
+            for uid, worker in self.workers.items()
             if worker.record.sandbox_attempt >= 0 and not worker.record.cleaned
         }
         try:
-            await self._network.reconcile(live)
+            lost = await self._network.reconcile(live | beginning)
         except NetworkError as exc:
             log.warning("pod network: %s", exc)
+            lost = set()
+        for uid, worker in self.workers.items():
+            if sandbox_id(uid, worker.record.sandbox_attempt) in lost & live:
+                worker.reconnect()
         for uid in tools.checkpoints.uids():
             if uid not in self.workers:
                 await asyncio.to_thread(tools.checkpoints.forget, uid)
+        known = {c.container_id for worker in self.workers.values() for c in worker.record.containers.values()}
+        await trees.remove_all(*(path for path in tools.layout.containers.glob("*") if path.name not in known))

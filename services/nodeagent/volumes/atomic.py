@@ -6,10 +6,10 @@ link `..data` points to it and is swapped by rename(2), and every name in the vo
 
 import os
 import secrets
-import shutil
 import time
 from pathlib import Path, PurePosixPath
 
+from services.nodeagent import trees
 from services.nodeagent.volumes.payload import File, Payload
 
 _DATA = "..data"
@@ -35,7 +35,7 @@ def write(directory: Path, files: Payload, group: int | None = None) -> bool:
     _link_names(directory, {PurePosixPath(path).parts[0] for path in files})
     for entry in directory.iterdir():
         if entry.name.startswith("..") and entry.name not in (_DATA, version) and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
+            trees.remove(entry)
     return True
 
 

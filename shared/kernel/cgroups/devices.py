@@ -29,6 +29,7 @@ _AND = 0x57
 _SHIFT_RIGHT = 0x77
 _MOVE = 0xB7
 _MOVE_REGISTER = 0xBF
+_JUMP_EQUAL = 0x15
 _JUMP_UNEQUAL = 0x55
 _EXIT = 0x95
 
@@ -38,7 +39,10 @@ def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, v
 
 
 def program(rules: tuple[DeviceRule, ...]) -> bytes:
-    """The program that returns 1 for what one of the rules permits, else 0."""
+    """The program that returns 1 for what the last fitting rule permits, else 0.
+
+    A rule that permits fits when it covers all of the access asked for, one that refuses when it covers any of it.
+    """
     code = [
         _instruction(_LOAD_WORD, 2, 1, 0),
         _instruction(_MOVE_REGISTER, 3, 2),
@@ -47,7 +51,7 @@ def program(rules: tuple[DeviceRule, ...]) -> bytes:
         _instruction(_LOAD_WORD, 4, 1, 4),
         _instruction(_LOAD_WORD, 5, 1, 8),
     ]
-    for rule in rules:
+    for rule in reversed(rules):
         code += _rule(rule)
     code += [_instruction(_MOVE, 0, value=0), _instruction(_EXIT)]
     return b"".join(code)
@@ -62,12 +66,14 @@ def _rule(rule: DeviceRule) -> list[bytes]:
     if rule.minor is not None:
         tests.append((5, rule.minor))
     access = sum(_ACCESS[letter] for letter in set(rule.access))
-    block = [_instruction(_MOVE, 0, value=1), _instruction(_EXIT)]
-    if access != _EVERYTHING:  # what is asked for beyond the rule must be nothing
+    block = [_instruction(_MOVE, 0, value=int(rule.allow)), _instruction(_EXIT)]
+    if access != _EVERYTHING:
+        beyond = access if not rule.allow else _EVERYTHING & ~access
+        jump = _JUMP_UNEQUAL if rule.allow else _JUMP_EQUAL
         block = [
             _instruction(_MOVE_REGISTER, 0, 3),
-            _instruction(_AND, 0, value=_EVERYTHING & ~access),
-            _instruction(_JUMP_UNEQUAL, 0, offset=2, value=0),
+            _instruction(_AND, 0, value=beyond),
+            _instruction(jump, 0, offset=2, value=0),
             *block,
         ]
     for register, value in reversed(tests):

@@ -63,12 +63,16 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRule:
-    """One permitted device: `kind` b, c or a; None for any number; `access` of the letters r, w, m."""
+    """One permitted device: `kind` b, c or a; None for any number; `access` of the letters r, w, m.
+
+    Without `allow` it is refused. Of several rules that fit the last decides.
+    """
 
     kind: str
     major: int | None
     minor: int | None
     access: str
+    allow: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import yaml
 from shared.bus.api import ApiClient
 from shared.bus.connection import connect
 from shared.bus.port import Bus
-from shared.errors import ApiError, NotFound
+from shared.errors import ApiError, BusError, NotFound
 from shared.identity.kubeconfig import admin_kubeconfig
 from shared.identity.pki import ensure_pki
 from shared.objects import meta, times
@@ -28,6 +29,7 @@ Object = dict[str, Any]
 LIMIT = 40.0
 NODE_GRACE = 3
 LEASE_TTL = 2
+TOLERATION = 1
 
 
 class ControlPlane:
@@ -57,7 +59,7 @@ class ControlPlane:
             # the API server refuses to announce a loopback address
             "WHERRY_API_ADVERTISE": "10.89.0.1:6443",
             "WHERRY_NODE_GRACE_SECONDS": str(NODE_GRACE),
-            "WHERRY_NOT_READY_TOLERATION_SECONDS": "1",
+            "WHERRY_NOT_READY_TOLERATION_SECONDS": str(TOLERATION),
         }
         with (self.directory / f"{service}.log").open("ab") as output:
             self._processes[service] = subprocess.Popen(
@@ -105,22 +107,25 @@ class Nodes:
         """Keep the leases of live nodes."""
         while True:
             for name in self.alive:
-                await self._leases.renew_node(name, LEASE_TTL)
+                with contextlib.suppress(BusError):
+                    await self._leases.renew_node(name, LEASE_TTL)
             await asyncio.sleep(0.3)
 
     async def run(self) -> None:
         """Bind, start and end pods, again and again."""
         while True:
-            for name in sorted(self.alive):
-                if not meta.condition_true(await self._api.get(f"/api/v1/nodes/{name}"), "Ready"):
-                    await self.report(name)
-            for pod in (await self._api.list("/api/v1/pods"))["items"]:
-                try:
-                    await self._serve(pod)
-                except ApiError:
-                    # changed meanwhile; the next round sees it
-                    continue
+            with contextlib.suppress(ApiError):
+                await self._round()
             await asyncio.sleep(0.05)
+
+    async def _round(self) -> None:
+        for name in sorted(self.alive):
+            if not meta.condition_true(await self._api.get(f"/api/v1/nodes/{name}"), "Ready"):
+                await self.report(name)
+        for pod in (await self._api.list("/api/v1/pods"))["items"]:
+            # what changed meanwhile is seen by the next round
+            with contextlib.suppress(ApiError):
+                await self._serve(pod)
 
     async def _serve(self, pod: Object) -> None:
         namespace, name = meta.key(pod)
@@ -184,6 +189,13 @@ class Cluster:
             if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError(f"not reached: {what}\n{self.plane.log('controllers')[-4000:]}")
             await asyncio.sleep(0.05)
+
+    async def remains(self, condition: Callable[[], Awaitable[Any]], what: str) -> None:
+        """Watch that a condition holds for longer than a wrong eviction would take to show."""
+        deadline = asyncio.get_running_loop().time() + NODE_GRACE + TOLERATION + 2
+        while asyncio.get_running_loop().time() < deadline:
+            assert await condition(), f"{what}\n{self.plane.log('controllers')[-4000:]}"
+            await asyncio.sleep(0.2)
 
 
 @asynccontextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from shared.errors import ApiError
 from shared.objects import meta
 from tests.fakes.nats import NatsServer
-from tests.integration.controllers.harness import Cluster, cluster
+from tests.integration.controllers.harness import LEASE_TTL, Cluster, cluster
 
 Object = dict[str, Any]
 APPS = "/apis/apps/v1/namespaces/default"
@@ -18,7 +20,7 @@ PODS = "/api/v1/namespaces/default/pods"
 def deployment(replicas: int, image: str = "web:1", **spec: Any) -> Object:
     template = {
         "metadata": {"labels": {"app": "web"}},
-        "spec": {"containers": [{"name": "main", "image": image}]},
+        "spec": {"terminationGracePeriodSeconds": 3, "containers": [{"name": "main", "image": image}]},
     }
     return {
         "apiVersion": "apps/v1",
@@ -123,7 +125,8 @@ async def test_a_job_completes_although_the_controllers_die_while_it_counts(
         found.plane.start("controllers")
 
         async def counting() -> bool:
-            return bool((await found.api.get(f"{jobs}/sum"))["status"].get("uncountedTerminatedPods"))
+            status = (await found.api.get(f"{jobs}/sum"))["status"]
+            return bool(status.get("uncountedTerminatedPods") or status.get("succeeded"))
 
         await found.until(counting, "the first step of counting")
         found.plane.kill("controllers")
@@ -191,8 +194,11 @@ async def test_pods_of_a_dead_node_move_but_not_when_the_controllers_were_away(
             return found.plane.log("controllers").count(": leading") >= 2
 
         await found.until(leads, "the second leader")
-        await complete(found, 4)
-        assert {meta.uid(pod) for pod in await found.items(PODS)} == before
+
+        async def same_pods() -> bool:
+            return {meta.uid(pod) for pod in await found.items(PODS) if not meta.is_deleting(pod)} == before
+
+        await found.remains(same_pods, "a restart of the controllers evicted pods")
 
         found.nodes.alive.discard("node-2")
 
@@ -211,3 +217,29 @@ async def test_pods_of_a_dead_node_move_but_not_when_the_controllers_were_away(
             return not (await found.api.get("/api/v1/nodes/node-2"))["spec"].get("taints")
 
         await found.until(untainted, "the end of the taints")
+
+
+async def test_a_broker_that_was_away_costs_nobody_a_pod(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with cluster(nats_server, tmp_path / "data", "node-1", "node-2") as found:
+        await found.api.create(f"{APPS}/deployments", deployment(4))
+        await complete(found, 4)
+        before = {meta.uid(pod) for pod in await found.items(PODS)}
+        nats_server.kill()
+        # longer than a lease lives
+        await asyncio.sleep(LEASE_TTL + 2)
+        nats_server.start()
+
+        async def works() -> bool:
+            try:
+                await found.api.patch(f"{APPS}/deployments/web", {"spec": {"replicas": 5}})
+            except ApiError:
+                return False
+            return True
+
+        await found.until(works, "the API server's return")
+        await complete(found, 5)
+
+        async def same_pods() -> bool:
+            return before <= {meta.uid(pod) for pod in await found.items(PODS) if not meta.is_deleting(pod)}
+
+        await found.remains(same_pods, "an outage of the broker evicted pods")

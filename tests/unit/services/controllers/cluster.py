@@ -39,7 +39,7 @@ async def controllers(world: World, leases: Leases | None = None) -> AsyncIterat
         world.view,
         world.cache,
         WorldApi(world),
-        Presence(leases or Leases(), 40.0),
+        Presence(leases or Leases(), 40.0, lambda: world.now + 3600, lambda: world.now),
         settings,
         clock=lambda: world.now,
     )

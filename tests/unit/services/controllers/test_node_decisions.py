@@ -23,20 +23,21 @@ Object = dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("lease", "up_since", "expected"),
+    ("lease", "watched", "age", "expected"),
     [
-        (Lease(True), 0.0, ALIVE),
-        (Lease(False, since=99), 0.0, GONE),
-        (None, 0.0, GONE),
-        (Lease(False, since=99), 70.0, Judgement("unsure", 10.0)),
-        (None, 99.0, Judgement("unsure", 39.0)),
-        (Lease(True), None, Judgement("unsure", 2.0)),
-        (Lease(False, since=1), None, Judgement("unsure", 2.0)),
+        (Lease(True), 100.0, 500.0, ALIVE),
+        (Lease(False), 100.0, 500.0, GONE),
+        (None, 100.0, 500.0, GONE),
+        (Lease(False), 30.0, 500.0, Judgement("unsure", 10.0)),
+        (None, 1.0, 500.0, Judgement("unsure", 39.0)),
+        (None, 100.0, 5.0, Judgement("unsure", 35.0)),
+        (Lease(True), None, 500.0, Judgement("unsure", 2.0)),
+        (Lease(False), None, 500.0, Judgement("unsure", 2.0)),
     ],
-    ids=["lease", "ran out", "never seen", "watch is young", "unseen, young", "blind", "blind, ran out"],
+    ids=["lease", "ran out", "never seen", "watch is young", "unseen, young", "new node", "blind", "blind, ran out"],
 )
-def test_judgements(lease: Lease | None, up_since: float | None, expected: Judgement) -> None:
-    assert judge(lease, up_since, now=100.0, fresh=40.0) == expected
+def test_judgements(lease: Lease | None, watched: float | None, age: float, expected: Judgement) -> None:
+    assert judge(lease, watched, age, fresh=40.0) == expected
 
 
 def stored(**more: Any) -> Object:
@@ -243,10 +244,10 @@ def test_after_a_sleep_of_the_machine_every_node_gets_a_fresh_period() -> None:
     clocks = {"wall": 1000.0, "monotonic": 500.0}
     leases = Leases({"node-1": Lease(False)}, up_since=0.0)
     presence = Presence(leases, 40.0, lambda: clocks["wall"], lambda: clocks["monotonic"])
-    assert presence.of("node-1") == GONE
+    assert presence.of(node()) == GONE
     clocks["wall"] += 3601
     clocks["monotonic"] += 1
-    assert presence.of("node-1") == Judgement("unsure", 40.0)
+    assert presence.of(node()) == Judgement("unsure", 40.0)
     clocks["wall"] += 41
     clocks["monotonic"] += 41
-    assert presence.of("node-1") == GONE
+    assert presence.of(node()) == GONE

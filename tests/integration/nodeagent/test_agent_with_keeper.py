@@ -1,0 +1,166 @@
+"""Pods with real containers: what they see inside, how they end, and what a killed agent finds again."""
+
+import asyncio
+import base64
+import os
+import random
+
+import pytest
+
+from tests.fakes.nodes import eventually
+from tests.fakes.podlife import container, pod
+
+pytestmark = pytest.mark.root
+
+
+def shell(name, script, **fields):
+    return container(name, command=["sh", "-c", script], **fields)
+
+
+def secret(name, **data):
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {"metadata": {"name": name, "namespace": "default"}, "data": encoded}
+
+
+async def ended(node, name="web"):
+    status = await eventually(
+        lambda: node.status().get("phase") in ("Succeeded", "Failed") and node.status(), "the end of the pod"
+    )
+    return next(s["state"]["terminated"] for s in status["containerStatuses"] if s["name"] == name)
+
+
+async def test_a_container_sees_its_environment_user_and_files(node):
+    node.api.put("/api/v1/namespaces/default/secrets/s", secret("s", pw="hunter2"))
+    spec = shell(
+        "web",
+        "id; env; cat /s/pw; echo; cat /etc/hostname; grep 10.244 /etc/hosts; pwd; echo bye > /dev/termination-log",
+        env=[{"name": "A", "value": "one"}, {"name": "B", "value": "$(A)-two"}],
+        volumeMounts=[{"name": "s", "mountPath": "/s"}],
+        securityContext={"runAsUser": 1000},
+        workingDir="/tmp",
+    )
+    node.create(pod(spec, restartPolicy="Never", volumes=[{"name": "s", "secret": {"secretName": "s"}}]))
+    state = await ended(node)
+    log = node.log("web")
+    assert state["exitCode"] == 0, log
+    assert state["message"] == "bye\n"
+    for text in ("uid=1000", "gid=1001", "10", "B=one-two", "FROM_IMAGE=1", "hunter2", "p\n", "/tmp\n", "\tp\n"):
+        assert text in log
+    assert "HOME=/home/app" in log
+
+
+async def test_containers_of_a_pod_share_an_empty_dir_and_memory_is_a_tmpfs(node):
+    mounts = [{"name": "d", "mountPath": "/d"}, {"name": "m", "mountPath": "/m"}]
+    volumes = [{"name": "d", "emptyDir": {}}, {"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]
+    write = shell("one", "echo shared > /d/f; echo fast > /m/f; sleep 100", volumeMounts=mounts)
+    read = shell("two", "until cat /d/f /m/f; do sleep 0.05; done; mount | grep ' /m '; sleep 100", volumeMounts=mounts)
+    node.create(pod(write, read, volumes=volumes))
+    log = await node.wait_log("two", "tmpfs")
+    assert "shared\nfast\n" in log
+    assert "size=1024k" in log
+
+
+async def test_a_sub_path_cannot_leave_its_volume_through_a_link(node, tmp_path):
+    host = tmp_path / "host"
+    host.mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("secret")
+    os.symlink(tmp_path / "outside", host / "link")
+    mount = {"name": "h", "mountPath": "/h", "subPath": "link"}
+    volume = {"name": "h", "hostPath": {"path": str(host)}}
+    spec = shell("web", "cat /h/secret && echo escaped", volumeMounts=[mount])
+    node.create(pod(spec, restartPolicy="Never", volumes=[volume]))
+    assert (await ended(node))["exitCode"] != 0
+    assert "escaped" not in node.log("web")
+
+
+async def test_an_exec_probe_makes_a_container_ready(node):
+    probe = {"exec": {"command": ["test", "-f", "/tmp/ready"]}, "periodSeconds": 1}
+    node.create(pod(shell("web", "sleep 0.5; touch /tmp/ready; sleep 100", readinessProbe=probe)))
+    await eventually(lambda: node.status().get("containerStatuses", [{}])[0].get("ready"), "readiness")
+
+
+async def test_hooks_run_inside_the_container_around_its_life(node, tmp_path):
+    volume = {"name": "h", "hostPath": {"path": str(tmp_path / "h"), "type": "DirectoryOrCreate"}}
+    hooks = {
+        "postStart": {"exec": {"command": ["sh", "-c", "echo started >> /h/f"]}},
+        "preStop": {"exec": {"command": ["sh", "-c", "echo stopping >> /h/f"]}},
+    }
+    script = "trap 'echo term >> /h/f; exit 0' TERM; while true; do sleep 0.05; done"
+    spec = shell("web", script, lifecycle=hooks, volumeMounts=[{"name": "h", "mountPath": "/h"}])
+    node.create(pod(spec, volumes=[volume]))
+    await node.wait_phase("Running")
+    node.delete(grace=10)
+    await node.wait_gone()
+    assert (tmp_path / "h/f").read_text() == "started\nstopping\nterm\n"
+
+
+async def test_a_container_that_ignores_sigterm_is_killed(node):
+    node.create(pod(shell("web", "trap '' TERM; echo up; while true; do sleep 0.05; done")))
+    await node.wait_log("web", "up")
+    node.delete(grace=2)
+    await node.wait_gone()
+
+
+async def test_too_much_memory_reads_as_oom_killed(node):
+    limits = {"resources": {"limits": {"memory": "16Mi"}}}
+    node.create(pod(shell("web", "x=a; while true; do x=$x$x; done", **limits), restartPolicy="Never"))
+    state = await ended(node)
+    assert (state["reason"], state["exitCode"]) == ("OOMKilled", 137)
+
+
+async def test_the_log_is_the_message_of_a_failure_without_one(node):
+    spec = shell("web", "echo what went wrong; exit 3", terminationMessagePolicy="FallbackToLogsOnError")
+    node.create(pod(spec, restartPolicy="Never"))
+    state = await ended(node)
+    assert (state["exitCode"], state["message"]) == (3, "what went wrong\n")
+
+
+async def test_a_restarted_container_keeps_volumes_and_loses_its_own_files(node):
+    volume = {"name": "d", "emptyDir": {}}
+    script = "ls /tmp/own /d/kept; touch /tmp/own /d/kept; sleep 0.2"
+    node.create(pod(shell("web", script, volumeMounts=[{"name": "d", "mountPath": "/d"}]), volumes=[volume]))
+    log = await node.wait_log("web", "/d/kept\n", attempt=1)
+    assert "/tmp/own: No such file" in log
+
+
+async def test_containers_keep_their_pids_over_a_crash_of_the_agent(node):
+    node.create(pod(shell("web", "sleep 1000")))
+    await node.wait_phase("Running")
+    [before] = await node.held()
+    await node.crash()
+    node.boot()
+    await eventually(lambda: node.manager.find("default", "p"), "the worker")
+    [after] = await node.held()
+    assert (after.id, after.pid) == (before.id, before.pid)
+
+
+async def test_an_agent_that_is_killed_again_and_again_still_starts_every_container_once(node):
+    rounds = random.Random(7)
+    await node.crash()
+    node.create(pod(shell("a", "echo $$; sleep 1000"), shell("b", "sleep 1000"), initContainers=[shell("i", "true")]))
+    for _ in range(25):
+        node.boot()
+        await asyncio.sleep(rounds.uniform(0, 0.06))
+        await node.crash()
+    node.boot()
+    status = await node.wait_phase("Running")
+    await eventually(lambda: all(s["ready"] for s in node.status()["containerStatuses"]), "readiness")
+    assert [s["restartCount"] for s in status["containerStatuses"]] == [0, 0]
+    assert len([c for c in await node.held() if c.state == "running"]) == 2
+
+
+async def test_a_killed_keeper_comes_back_and_the_pod_with_it(node):
+    node.create(pod(shell("web", "sleep 1000")))
+    await node.wait_phase("Running")
+    node.kill_keeper()
+    node.start_keeper()
+    await eventually(lambda: node.runtime.connected, "the connection")
+    await eventually(
+        lambda: (
+            "running" in node.status()["containerStatuses"][0]["state"]
+            and node.manager.find("default", "p").record.container("web").running
+        ),
+        "a running container",
+    )
+    assert len([c for c in await node.held() if c.state == "running"]) == 1
