@@ -21,12 +21,12 @@ from services.controllers.nodes.eviction import TaintEviction
 from services.controllers.nodes.lifecycle import NodeLifecycle
 from services.controllers.nodes.presence import Presence
 from services.controllers.podgarbage import PodGarbage
-from services.controllers.recorder import ComponentRecorder, Recorder
 from services.controllers.replicasets import ReplicaSets
 from services.controllers.serviceaccounts import RootCertificates, ServiceAccounts
 from services.controllers.settings import ControllerSettings
 from services.controllers.view import View
 from services.controllers.writer import Api, Writer
+from shared.bus.recorder import EventRecorder
 from shared.events.subjects import Ref
 from shared.state.cache import Change
 
@@ -43,7 +43,7 @@ class Manager:
         settings: ControllerSettings,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._recorder = Recorder(api, clock)
+        self._recorder = EventRecorder(api, "controllers", clock=clock)
         self._view = view
         self._lifecycle = NodeLifecycle(presence)
         self._eviction = TaintEviction(presence)
@@ -68,7 +68,7 @@ class Manager:
         self._loops: dict[str, Loop[Any]] = {}
         for reconciler in reconcilers:
             component = f"{reconciler.name.replace('_', '-')}-controller"
-            writer = Writer(api, ComponentRecorder(self._recorder, component))
+            writer = Writer(api, self._recorder.of(component))
             self._loops[reconciler.name] = Loop(reconciler, view, cache, writer, clock)
 
     def changed(self, change: Change) -> None:

@@ -26,7 +26,6 @@ from services.controllers.actions import (
     Together,
     Update,
 )
-from services.controllers.recorder import ComponentRecorder
 from shared.errors import AlreadyExists, ApiError, BusError, Conflict, NotFound, ServiceUnavailable, Timeout
 
 UNREACHABLE = "Unreachable"
@@ -44,6 +43,12 @@ class Api(Protocol):
     async def update(self, path: str, obj: Object) -> Object: ...
     async def patch(self, path: str, body: Any, kind: str = "merge") -> Object: ...
     async def delete(self, path: str, options: Object | None = None) -> Object: ...
+
+
+class Recorder(Protocol):
+    """What the writer needs of the recorder of events."""
+
+    def record(self, obj: Object, kind: str, reason: str, message: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -68,7 +73,7 @@ class Outcome:
 class Writer:
     """Performs actions; the first one that fails ends the plan."""
 
-    def __init__(self, api: Api, recorder: ComponentRecorder) -> None:
+    def __init__(self, api: Api, recorder: Recorder) -> None:
         self._api = api
         self._recorder = recorder
 

@@ -1,58 +1,141 @@
 """Recording Events: what a component did to an object, or why it could not, as `kubectl describe` shows it.
 
-Recording never waits and never fails its caller: events are told in the background, and a flood is cut, not queued
-without end. A repeated event raises the count of the one that is there (core/v1 Event: count, lastTimestamp).
+Recording never waits and never fails its caller: events are told in the background, and of a flood the oldest are
+dropped. The name of an Event is a function of what it says about which object, so repeating it raises the count of the
+one that is there, even after a restart (core/v1 Event: count, lastTimestamp).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 import time
-from collections import OrderedDict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
-from shared.bus.api import ApiClient
-from shared.errors import ApiError, BusError, NotFound
+from shared.errors import AlreadyExists, ApiError, BusError, NotFound
 from shared.objects import times
 
-MOST_WAITING = 2000
-MOST_REMEMBERED = 4096
+log = logging.getLogger(__name__)
+
+WAITING_LIMIT = 4096
+KNOWN_LIMIT = 4096
+# Kubernetes' limit of an Event's message, in characters.
+MESSAGE_LIMIT = 1024
+# An object's name may have 253 characters, and the digest needs its place.
+NAME_LIMIT = 230
 RETRY_PAUSE_S = 1.0
 
-EventKey = tuple[str, str, str, str, str]
+Object = dict[str, Any]
+EventKey = tuple[str, str]
 
 
-@dataclass(slots=True)
-class _Told:
-    namespace: str
-    name: str
-    count: int
+class EventApi(Protocol):
+    """What the recorder needs of the API client."""
+
+    async def get(self, path: str) -> Object: ...
+    async def create(self, path: str, obj: Object) -> Object: ...
+    async def patch(self, path: str, body: Any, kind: str = "merge") -> Object: ...
 
 
 class EventRecorder:
-    """Tells Events in the name of one component; `run` does the writing."""
+    """Collects Events in the name of one component (or several, see `of`); `run` sends them one after the other."""
 
-    def __init__(self, api: ApiClient, component: str, host: str = "") -> None:
-        self.api = api
-        self.component = component
-        self.host = host
-        self.dropped = 0
-        self._waiting: deque[tuple[EventKey, dict[str, Any]]] = deque()
-        self._told: OrderedDict[EventKey, _Told] = OrderedDict()
+    def __init__(self, api: EventApi, component: str, host: str = "", clock: Callable[[], float] = time.time) -> None:
+        self._api = api
+        self._component = component
+        self._host = host
+        self._clock = clock
+        self._waiting: OrderedDict[EventKey, Object] = OrderedDict()
+        self._known: OrderedDict[EventKey, int] = OrderedDict()
         self._wake = asyncio.Event()
+
+    def of(self, component: str) -> EventRecorder:
+        """A recorder that speaks as another component and sends through the same queue."""
+        other = EventRecorder(self._api, component, self._host, self._clock)
+        other._waiting, other._known, other._wake = self._waiting, self._known, self._wake
+        return other
 
     def record(
         self, obj: Mapping[str, Any], kind: str, reason: str, message: str, *, action: str = "", field_path: str = ""
     ) -> None:
-        """Tell an event about an object. `kind` is Normal or Warning; `field_path` names a part such as
-        `spec.containers{web}`."""
-        if len(self._waiting) >= MOST_WAITING:
-            self.dropped += 1
+        """Queue an event about an object. `kind` is Normal or Warning; `field_path` names a part of the object such as
+        `spec.containers{web}`. One that waits already only counts up."""
+        now = times.format_time(datetime.fromtimestamp(self._clock(), UTC))
+        event = self._build(obj, kind, reason, message, now, action, field_path)
+        key = (event["metadata"]["namespace"], event["metadata"]["name"])
+        if (waiting := self._waiting.get(key)) is not None:
+            waiting["count"] += 1
+            waiting["lastTimestamp"] = now
             return
+        if len(self._waiting) >= WAITING_LIMIT:
+            self._waiting.popitem(last=False)
+        self._waiting[key] = event
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send what was recorded; while no API server answers, the events wait for it."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                key, event = self._waiting.popitem(last=False)
+                try:
+                    await self._send(key, event)
+                except (ApiError, BusError) as exc:
+                    if isinstance(exc, ApiError) and exc.code < 500:
+                        # Refused for good, for example because its namespace is going away.
+                        log.info("event %s on %s not recorded: %s", event["reason"], event["involvedObject"], exc)
+                        continue
+                    self._put_back(key, event)
+                    await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _put_back(self, key: EventKey, event: Object) -> None:
+        # The same event may have been recorded again meanwhile.
+        if (newer := self._waiting.get(key)) is not None:
+            newer["count"] += event["count"]
+            newer["firstTimestamp"] = event["firstTimestamp"]
+        else:
+            self._waiting[key] = event
+        self._waiting.move_to_end(key, last=False)
+
+    async def _send(self, key: EventKey, event: Object) -> None:
+        namespace, name = key
+        collection = f"/api/v1/namespaces/{namespace}/events"
+        count = self._known.get(key, 0)
+        if count and await self._raise(f"{collection}/{name}", count, event):
+            self._remember(key, count + event["count"])
+            return
+        try:
+            await self._api.create(collection, event)
+            self._remember(key, event["count"])
+        except AlreadyExists:
+            found = await self._api.get(f"{collection}/{name}")
+            before = int(found.get("count") or 1)
+            if await self._raise(f"{collection}/{name}", before, event):
+                self._remember(key, before + event["count"])
+
+    async def _raise(self, path: str, count: int, event: Object) -> bool:
+        body = {"count": count + event["count"], "lastTimestamp": event["lastTimestamp"]}
+        try:
+            await self._api.patch(path, body, kind="merge")
+        except NotFound:
+            return False
+        return True
+
+    def _remember(self, key: EventKey, count: int) -> None:
+        self._known[key] = count
+        self._known.move_to_end(key)
+        if len(self._known) > KNOWN_LIMIT:
+            self._known.popitem(last=False)
+
+    def _build(
+        self, obj: Mapping[str, Any], kind: str, reason: str, message: str, now: str, action: str, field_path: str
+    ) -> Object:
         metadata = obj["metadata"]
-        now = times.now()
         involved = {
             "apiVersion": obj.get("apiVersion", "v1"),
             "kind": obj["kind"],
@@ -62,60 +145,24 @@ class EventRecorder:
             "resourceVersion": metadata.get("resourceVersion", ""),
             "fieldPath": field_path,
         }
+        said = (self._component, self._host, involved["kind"], involved["uid"], field_path, kind, reason, message)
+        digest = hashlib.blake2b("\0".join(said).encode(), digest_size=8).hexdigest()
         event = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{metadata['name']}.{time.time_ns():x}",
+                "name": f"{metadata['name'][:NAME_LIMIT]}.{digest}",
                 "namespace": metadata.get("namespace") or "default",
             },
             "involvedObject": {name: value for name, value in involved.items() if value},
             "type": kind,
             "reason": reason,
-            "message": message,
+            "message": message[:MESSAGE_LIMIT],
             "count": 1,
             "firstTimestamp": now,
             "lastTimestamp": now,
-            "source": {"component": self.component} | ({"host": self.host} if self.host else {}),
-            "reportingComponent": self.component,
-            "reportingInstance": self.host,
+            "source": {"component": self._component} | ({"host": self._host} if self._host else {}),
+            "reportingComponent": self._component,
+            "reportingInstance": self._host,
         }
-        if action:
-            event["action"] = action
-        self._waiting.append(((metadata.get("uid", metadata["name"]), kind, reason, message, field_path), event))
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Write what was recorded; while the API server is away the events wait for it."""
-        while True:
-            while self._waiting:
-                key, event = self._waiting[0]
-                try:
-                    await self._tell(key, event)
-                except (BusError, ApiError) as exc:
-                    if not isinstance(exc, ApiError) or exc.code >= 500:
-                        await asyncio.sleep(RETRY_PAUSE_S)
-                        continue
-                    # Refused for good, for example because the namespace is going away.
-                self._waiting.popleft()
-            self._wake.clear()
-            await self._wake.wait()
-
-    async def _tell(self, key: EventKey, event: dict[str, Any]) -> None:
-        told = self._told.get(key)
-        if told is not None:
-            path = f"/api/v1/namespaces/{told.namespace}/events/{told.name}"
-            change = {"count": told.count + 1, "lastTimestamp": event["lastTimestamp"]}
-            try:
-                await self.api.patch(path, change, kind="merge")
-            except NotFound:
-                del self._told[key]
-            else:
-                told.count += 1
-                self._told.move_to_end(key)
-                return
-        namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
-        await self.api.create(f"/api/v1/namespaces/{namespace}/events", event)
-        self._told[key] = _Told(namespace, name, 1)
-        if len(self._told) > MOST_REMEMBERED:
-            self._told.popitem(last=False)
+        return event | ({"action": action} if action else {})
