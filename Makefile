@@ -8,7 +8,7 @@ DATA ?= /var/lib/wherry
 NODES ?=
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: up down status test check bench tools
+.PHONY: up down status test lint check bench tools busybox
 
 up: $(VENV)/.run busybox
 	$(WHERRY) check >/dev/null || { $(WHERRY) check; exit 1; }
@@ -23,11 +23,13 @@ status: $(VENV)/.run
 test: $(VENV)/.dev tools
 	$(VENV)/bin/pytest
 
-check: $(VENV)/.dev
+lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+check: lint
 	$(VENV)/bin/pytest -q tests/unit
 
 bench: $(VENV)/.dev tools
