@@ -70,6 +70,9 @@ class MetricsServer:
             # a scraper that left must not hold up the end of the process
             block_on_close = False
 
+            def handle_error(self, request: object, client_address: object) -> None:
+                log.debug("request from %s failed", client_address, exc_info=True)
+
         self._server = Server((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
 

@@ -59,6 +59,7 @@ def decide(
                 node=decision.node,
                 labels=labels,
                 requests=evaluation.requests,
+                scored=evaluation.scored,
                 ports=evaluation.ports,
                 deleting=False,
                 anti_affinity=(spec.get("affinity") or {}).get("podAntiAffinity") or {},

@@ -167,7 +167,7 @@ class Evaluation:
     def scores(self) -> Scores:
         """The worth of every node for this pod; higher is better."""
         allocatable = self.snapshot.nodes.allocatable[:, [CPU, MEMORY]].astype(float)
-        used = self.snapshot.requested[:, [CPU, MEMORY]] + np.array(self.scored, dtype=float)
+        used = self.snapshot.scored + np.array(self.scored, dtype=float)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.clip(np.where(allocatable > 0, used / allocatable, 1.0), 0.0, 1.0)
         room = (1.0 - share).mean(axis=1) * 100

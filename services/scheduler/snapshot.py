@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.scheduler.requests import Columns, host_ports, pod_requests
+from services.scheduler.requests import Columns, host_ports, pod_requests, scored_requests
 
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]
@@ -24,13 +24,14 @@ UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoS
 
 @dataclass(frozen=True, slots=True)
 class PlacedPod:
-    """A pod that occupies its node."""
+    """A pod that occupies its node; `scored` is its (cpu, memory) as it counts when nodes are compared."""
 
     namespace: str
     name: str
     node: str
     labels: Mapping[str, str]
     requests: Mapping[int, int]
+    scored: tuple[int, int]
     ports: frozenset[tuple[str, str, int]]
     deleting: bool
     anti_affinity: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Snapshot:
     columns: Columns
     nodes: Nodes
     requested: npt.NDArray[np.int64]
+    scored: npt.NDArray[np.int64]
     placed: dict[str, dict[Key, PlacedPod]]
     guarded: list[PlacedPod]
 
@@ -76,6 +78,7 @@ class Snapshot:
         """Take a decision into account for the pods that follow in the same round."""
         row = self.nodes.rows[pod.node]
         self.requested[row] += self.columns.vector(pod.requests)
+        self.scored[row] += pod.scored
         self.placed.setdefault(pod.node, {})[pod.namespace, pod.name] = pod
         if pod.anti_affinity:
             self.guarded.append(pod)
@@ -92,6 +95,7 @@ class ClusterView:
         self.guarded: dict[Key, PlacedPod] = {}
         self._nodes: Nodes | None = None
         self._requested = np.zeros((0, 0), dtype=np.int64)
+        self._scored = np.zeros((0, 2), dtype=np.int64)
 
     def set_node(self, name: str, node: Mapping[str, Any] | None) -> bool:
         """Take over a node, or its end (None); True if anything that decisions look at has changed."""
@@ -130,6 +134,8 @@ class ClusterView:
             return
         for number, amount in pod.requests.items():
             self._requested[row, number] += sign * amount
+        for column, amount in enumerate(pod.scored):
+            self._scored[row, column] += sign * amount
 
     def freeze(self) -> Snapshot:
         """The cluster as it stands now."""
@@ -137,7 +143,8 @@ class ClusterView:
             self._rebuild()
         assert self._nodes is not None
         placed = {node: dict(pods) for node, pods in self.by_node.items() if pods}
-        return Snapshot(self.columns, self._nodes, self._requested.copy(), placed, list(self.guarded.values()))
+        guarded = list(self.guarded.values())
+        return Snapshot(self.columns, self._nodes, self._requested.copy(), self._scored.copy(), placed, guarded)
 
     def _rebuild(self) -> None:
         names = sorted(self.node_objects)
@@ -158,6 +165,7 @@ class ClusterView:
             allocatable=allocatable,
         )
         self._requested = np.zeros_like(allocatable)
+        self._scored = np.zeros((len(names), 2), dtype=np.int64)
         for pod in self.pods.values():
             self._count(pod, 1)
 
@@ -169,12 +177,14 @@ def placed_pod(columns: Columns, pod: Mapping[str, Any]) -> PlacedPod | None:
     if not node or (pod.get("status") or {}).get("phase") in FINAL_PHASES:
         return None
     metadata = pod["metadata"]
+    requests = pod_requests(columns, spec)
     return PlacedPod(
         namespace=metadata["namespace"],
         name=metadata["name"],
         node=node,
         labels=metadata.get("labels") or {},
-        requests=pod_requests(columns, spec),
+        requests=requests,
+        scored=scored_requests(requests, len(spec.get("containers", ()))),
         ports=host_ports(spec),
         deleting="deletionTimestamp" in metadata,
         anti_affinity=(spec.get("affinity") or {}).get("podAntiAffinity") or {},

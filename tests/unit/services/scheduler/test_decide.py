@@ -119,6 +119,13 @@ def test_replicas_spread_without_a_constraint() -> None:
     assert sorted(decision.node for decision in decisions) == ["n1", "n1", "n2", "n2", "n3", "n3"]
 
 
+def test_pods_that_ask_for_nothing_spread_as_well() -> None:
+    placed = [pod("q", "n1", requests={"cpu": "10m"}, phase="Running")]
+    pods = [pod(f"p{i}") for i in range(6)]
+    decisions = decide(view([node("n1"), node("n2"), node("n3")], placed).freeze(), pods)
+    assert sorted(decision.node for decision in decisions) == ["n1", "n1", "n2", "n2", "n3", "n3"]
+
+
 def test_hard_spreading_refuses_a_larger_skew() -> None:
     placed = [pod("q", "n1", labels={"app": "a"}, phase="Running")]
     nodes = [node("n1"), node("n2", cpu="1")]
