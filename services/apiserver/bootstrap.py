@@ -1,17 +1,19 @@
 """What a new cluster begins with: the system namespaces and the Services by which pods reach the API and DNS.
 
-Every replica runs this at its start; what exists is left alone, so that an administrator's changes stay.
+Every replica runs this at its start; what exists is left alone, so that an administrator's changes stay. Only the
+address behind the Service `kubernetes` follows the server.
 """
 
 import ipaddress
 import logging
 
 from services.apiserver.protocol import Object, Query, Request
+from services.apiserver.routes import Target
 from services.apiserver.store import Store
 from services.apiserver.write import Writer
 from shared.errors import AlreadyExists
 from shared.identity.users import AUTHENTICATED, MASTERS, User
-from shared.objects import registry
+from shared.objects import meta, registry
 from shared.objects.registry import Resource
 
 log = logging.getLogger(__name__)
@@ -28,20 +30,33 @@ async def bootstrap(store: Store, writer: Writer, network: ipaddress.IPv4Network
     host, port = endpoint
     await _ensure(store, writer, "", "v1", "services", _kubernetes_service(str(network[1]), port))
     await _ensure(store, writer, "", "v1", "services", _dns_service(str(network[DNS_OFFSET])))
-    await _ensure(store, writer, "", "v1", "endpoints", _kubernetes_endpoints(host, port))
-    await _ensure(store, writer, "discovery.k8s.io", "v1", "endpointslices", _kubernetes_slice(host, port))
+    if ipaddress.ip_address(host).is_loopback:
+        log.warning("no pod can reach the API: the advertised address %s is on the loopback interface", host)
+        return
+    await _ensure(store, writer, "", "v1", "endpoints", _kubernetes_endpoints(host, port), ("subsets",))
+    content = ("endpoints", "ports")
+    await _ensure(store, writer, "discovery.k8s.io", "v1", "endpointslices", _kubernetes_slice(host, port), content)
 
 
-async def _ensure(store: Store, writer: Writer, group: str, version: str, plural: str, obj: Object) -> None:
+async def _ensure(
+    store: Store, writer: Writer, group: str, version: str, plural: str, obj: Object, content: tuple[str, ...] = ()
+) -> None:
+    """Create an object, or bring the fields `content` of an existing one up to date."""
     resource = registry.by_plural(group, version, plural)
     assert resource is not None
     namespace = obj["metadata"].get("namespace", "")
-    if store.peek(resource, namespace, obj["metadata"]["name"]) is not None:
+    name = obj["metadata"]["name"]
+    present = store.peek(resource, namespace, name)
+    if present is not None:
+        if any(present.object.get(field) != obj[field] for field in content):
+            target = Target(resource, namespace, name, None, False)
+            body = {field: obj[field] for field in content}
+            await writer.change(_request(), target, lambda record: meta.copy(record.object) | meta.copy(body), None)
         return
     try:
         await writer.store_new(_request(), resource, namespace, _typed(resource, obj))
     except AlreadyExists:
-        log.debug("another server created %s %s", plural, obj["metadata"]["name"])
+        log.debug("another server created %s %s", plural, name)
 
 
 def _typed(resource: Resource, obj: Object) -> Object:

@@ -19,5 +19,8 @@ def generate_selector(job: Object) -> None:
     for label, value in (("controller-uid", uid), ("job-name", name)):
         labels[label] = value
         labels[PREFIX + label] = value
+    if not metadata.get("labels"):
+        # a Job without labels takes those of its template, these among them
+        metadata["labels"] = dict(labels)
     selector = spec.setdefault("selector", {})
     selector.setdefault("matchLabels", {})[f"{PREFIX}controller-uid"] = uid

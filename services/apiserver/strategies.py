@@ -87,6 +87,7 @@ INITIAL_STATUS: dict[tuple[str, str], Callable[[Object], Object]] = {
         ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
     ),
     ("apps", "replicasets"): lambda obj: {"replicas": 0},
+    ("autoscaling", "horizontalpodautoscalers"): lambda obj: {"desiredReplicas": 0},
     ("", "replicationcontrollers"): lambda obj: {"replicas": 0},
     ("apps", "statefulsets"): lambda obj: {"replicas": 0, "availableReplicas": 0},
     ("policy", "poddisruptionbudgets"): lambda obj: dict.fromkeys(

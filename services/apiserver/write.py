@@ -12,7 +12,7 @@ from services.apiserver import conversion, decoding, patching, remove, render, s
 from services.apiserver.admission import Admission
 from services.apiserver.allocations import Allocator
 from services.apiserver.apply import ownership
-from services.apiserver.apply.managers import Entries
+from services.apiserver.apply.ownership import Ownership
 from services.apiserver.companions import Companions
 from services.apiserver.failures import (
     already_exists,
@@ -70,15 +70,15 @@ class Writer:
         raise already_exists(resource, metadata["name"])
 
     async def _create(
-        self, request: Request, resource: Resource, obj: Object, entries: Entries | None = None
+        self, request: Request, resource: Resource, obj: Object, owned: Ownership | None = None
     ) -> Written:
         self.admission.restrict_create(request, resource, obj)
         await self.admission.check_namespace(resource, obj)
         defaults.apply_defaults(resource, obj)
-        if entries is None:
-            entries = ownership.created(request, resource, obj)
+        if owned is None:
+            owned = ownership.created(request, resource, obj)
         strategies.prepare_create(resource, obj)
-        ownership.set_entries(obj, entries)
+        ownership.record(obj, owned)
         await self.admission.mutate(resource, obj)
         _refuse(resource, obj, validation.validate_create(resource, obj))
         obj = render.canonical(obj)
@@ -150,9 +150,10 @@ class Writer:
 
         def mutate(record: Record) -> Change:
             old = conversion.view(resource, record)
-            obj, entries = ownership.applied(request, resource, old, config, subresource)
+            obj, owned = ownership.applied(request, resource, old, config, subresource)
             patching.conform(resource, obj)
-            return self._settled(request, resource, obj, old, subresource, entries)
+            defaults.apply_defaults(resource, obj)
+            return self._settled(request, resource, obj, old, subresource, owned)
 
         while True:
             try:
@@ -161,11 +162,11 @@ class Writer:
                 if subresource or "uid" in config["metadata"]:
                     raise
             config["metadata"].pop("resourceVersion", None)
-            obj, entries = ownership.applied(request, resource, None, config, "")
+            obj, owned = ownership.applied(request, resource, None, config, "")
             obj = meta.copy(obj)
             patching.conform(resource, obj)
             try:
-                return item(resource, await self._create(request, resource, obj, entries), 201)
+                return item(resource, await self._create(request, resource, obj, owned), 201)
             except AlreadyExists:
                 # somebody else was faster: apply to what they made
                 if request.dry_run:
@@ -190,8 +191,8 @@ class Writer:
             old = conversion.view(resource, record)
             obj = make(record)
             defaults.apply_defaults(resource, obj)
-            entries = ownership.updated(request, resource, old, obj, owned_through or subresource)
-            return self._settled(request, resource, obj, old, subresource, entries)
+            owned = ownership.updated(request, resource, old, obj, owned_through or subresource)
+            return self._settled(request, resource, obj, old, subresource, owned)
 
         return await self._update(request, target, mutate, expected)
 
@@ -211,12 +212,11 @@ class Writer:
         )
 
     def _settled(
-        self, request: Request, resource: Resource, obj: Object, old: Object, subresource: str, entries: Entries
+        self, request: Request, resource: Resource, obj: Object, old: Object, subresource: str, owned: Ownership
     ) -> Change:
         """What a changed object is stored as, once the rules of its kind have been applied."""
         strategies.prepare_update(resource, obj, old, subresource)
-        defaults.apply_defaults(resource, obj)
-        ownership.keep_if_same(obj, old, entries)
+        ownership.record(obj, owned, old)
         self.admission.restrict_update(request, resource, obj, old)
         _refuse(resource, obj, validation.validate_update(resource, obj, old, subresource))
         obj = render.canonical(obj)

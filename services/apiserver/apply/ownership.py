@@ -1,5 +1,6 @@
 """Field ownership at the doors of the API: what a create, update or apply request means for managedFields."""
 
+from dataclasses import dataclass
 from functools import cache
 
 from services.apiserver import conversion, strategies
@@ -16,42 +17,57 @@ from shared.objects.registry import Resource
 FIELD = "managedFields"
 
 
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """The entries before and after a request."""
+
+    before: Entries
+    after: Entries
+
+
+NOBODY = Ownership({}, {})
+
+
 def is_tracked(resource: Resource) -> bool:
     """Whether ownership is kept: Events are written once by one program and are many."""
     return not conversion.is_event(resource)
 
 
-def created(request: Request, resource: Resource, obj: Object) -> Entries:
+def created(request: Request, resource: Resource, obj: Object) -> Ownership:
     """The entries of an object that a request creates, before the server adds its own part."""
     if not is_tracked(resource):
-        return {}
+        return NOBODY
     shape, excluded = shape_of(resource.schema), _excluded(resource, "")
-    return managers.update(shape, _zero(resource), obj, {}, _manager(request, resource, UPDATE, ""), excluded)
+    manager = _manager(request, resource, UPDATE, "")
+    return Ownership({}, managers.update(shape, _zero(resource), obj, {}, manager, excluded))
 
 
-def updated(request: Request, resource: Resource, old: Object, new: Object, subresource: str) -> Entries:
+def updated(request: Request, resource: Resource, old: Object, new: Object, subresource: str) -> Ownership:
     """The entries after a request that replaces `old` by `new`; none are begun where none are kept."""
     given = new["metadata"].get(FIELD)
     known = managers.decode(old["metadata"].get(FIELD))
     if given is not None and (not given or given == [{}]):
         # the documented way to be rid of them
-        return {}
-    entries = (managers.decode(given) if not subresource else {}) or known
+        return Ownership(known, {})
+    # an unchanged list is the usual case
+    unchanged = given is None or given == old["metadata"].get(FIELD) or bool(subresource)
+    entries = known if unchanged else managers.decode(given) or known
     if not entries or not is_tracked(resource):
-        return {}
+        return Ownership(known, {})
     shape, excluded = shape_of(resource.schema), _excluded(resource, subresource)
-    return managers.update(shape, old, new, entries, _manager(request, resource, UPDATE, subresource), excluded)
+    manager = _manager(request, resource, UPDATE, subresource)
+    return Ownership(known, managers.update(shape, old, new, entries, manager, excluded))
 
 
 def applied(
     request: Request, resource: Resource, live: Object | None, config: Object, subresource: str
-) -> tuple[Object, Entries]:
+) -> tuple[Object, Ownership]:
     """The object and entries after an apply to `live`; raises as `managers.apply`, and for a malformed config."""
     shape, zero = shape_of(resource.schema), _zero(resource)
     _check(resource, shape, config)
     manager = _manager(request, resource, APPLY, subresource)
     entries = managers.decode(live["metadata"].get(FIELD)) if live is not None else {}
-    return managers.apply(
+    merged, after = managers.apply(
         shape,
         live or zero,
         config,
@@ -61,23 +77,19 @@ def applied(
         zero=zero,
         force=request.query.flag("force"),
     )
+    return merged, Ownership(entries, after)
 
 
-def set_entries(obj: Object, entries: Entries) -> None:
-    """Write the entries into the object; in place."""
-    if entries:
-        obj["metadata"][FIELD] = managers.encode(entries)
+def record(obj: Object, ownership: Ownership, old: Object | None = None) -> None:
+    """Write the entries into the object, in place; those of `old` stay as they are where only times would differ."""
+    listed = managers.encode(ownership.after)
+    unmoved = old is not None and managers.is_same(ownership.before, ownership.after)
+    if old is not None and unmoved and _without_entries(obj) == _without_entries(old):
+        listed = old["metadata"].get(FIELD, [])
+    if listed:
+        obj["metadata"][FIELD] = listed
     else:
         obj["metadata"].pop(FIELD, None)
-
-
-def keep_if_same(obj: Object, old: Object, entries: Entries) -> None:
-    """Take the old entries, with their times, where nothing but times would differ; in place."""
-    known = managers.decode(old["metadata"].get(FIELD))
-    if managers.is_same(known, entries) and _without_entries(obj) == _without_entries(old):
-        set_entries(obj, known)
-    else:
-        set_entries(obj, entries)
 
 
 def _without_entries(obj: Object) -> Object:

@@ -1,13 +1,13 @@
 """A real API server process on a real broker, with credentials for its clients."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+from http.client import HTTPSConnection
 from pathlib import Path
 from ssl import create_default_context
 from typing import Self
@@ -50,13 +50,14 @@ class ApiServerProcess:
         deadline = time.monotonic() + START_LIMIT_S
         context = create_default_context(cafile=str(self.pki.ca_certificate))
         while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/readyz", context=context, timeout=2).close()
-                return
-            except (urllib.error.URLError, OSError):
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((self.directory / "apiserver.log").read_text()) from None
-                time.sleep(0.05)
+            probe = HTTPSConnection("127.0.0.1", self.port, context=context, timeout=2)
+            with contextlib.closing(probe), contextlib.suppress(OSError):
+                probe.request("GET", "/readyz")
+                if probe.getresponse().status == 200:
+                    return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.directory / "apiserver.log").read_text())
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """Kill it without warning."""

@@ -138,6 +138,8 @@ async def test_a_wrong_password_is_refused_until_it_is_right(nats_server: NatsSe
     settings = nats_server.settings("node-node-1")
     nats_server.credentials["node-node-1"] = "another"
     nats_server.add_user("node-node-3")
+    async with connect(nats_server.settings("node-node-3"), "probe"):
+        pass  # the broker knows the new user, so it has read the other's new password too
     async with asyncio.TaskGroup() as group:
         connection = Connection("node-node-1")
         opening = group.create_task(connection.open(settings, "test"), name="opening")

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from services.apiserver.app import assemble, load_state
+from services.apiserver.app import State, assemble, load_state
 from services.apiserver.settings import ApiSettings
 from tests.unit.services.apiserver.memory_api import MemoryApi
 
@@ -21,6 +21,16 @@ async def test_a_cluster_begins_with_the_services_of_api_and_dns(api: MemoryApi)
     assert dns["spec"]["clusterIP"] == "10.96.0.10"
     slices = await api.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
     assert slices["endpoints"][0]["addresses"] == ["10.89.0.1"]
+
+
+async def test_the_api_is_found_where_the_server_says_it_is(api: MemoryApi, tmp_path: Path) -> None:
+    environment = {"WHERRY_DATA": str(tmp_path), "WHERRY_API_ADVERTISE": "10.89.0.7:7443"}
+    state = State(api.parts.store, lambda: True)
+    settings = ApiSettings.from_environment(environment)
+    await assemble(api.broker.connect("apiserver"), state, settings, api.key, "a certificate")
+    endpoints = await api.get("/api/v1/namespaces/default/endpoints/kubernetes")
+    assert endpoints["subsets"][0]["addresses"] == [{"ip": "10.89.0.7"}]
+    assert endpoints["subsets"][0]["ports"][0]["port"] == 7443
 
 
 async def test_many_services_at_once_get_different_addresses(api: MemoryApi) -> None:
