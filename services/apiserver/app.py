@@ -9,6 +9,7 @@ from services.apiserver.allocations import Allocator
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.auth.nodes import NodeAuthorizer
+from services.apiserver.auth.roles import RoleIndex
 from services.apiserver.bootstrap import bootstrap
 from services.apiserver.bus import BusHandler
 from services.apiserver.companions import Companions
@@ -100,7 +101,7 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     """Put the server together on a loaded state, and create what a new cluster begins with."""
     store = state.store
     nodes = NodeAuthorizer(store.state.cache)
-    authorizer = Authorizer(nodes)
+    authorizer = Authorizer(nodes, RoleIndex(store.state.cache))
     authenticator = Authenticator(store, key)
     admission = Admission(store, settings.not_ready_toleration)
     allocator = Allocator(store, settings.service_network, settings.node_ports)

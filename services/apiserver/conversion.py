@@ -1,13 +1,15 @@
-"""Objects that are served under two API versions and stored under one: Events, of core/v1 and of events.k8s.io/v1."""
+"""Objects that are served under two API versions and stored under one: Events, of core/v1 and of events.k8s.io/v1, and
+HorizontalPodAutoscalers, stored as autoscaling/v2."""
 
 from functools import lru_cache
 
 from services.apiserver.protocol import Object
-from shared.objects import registry
+from shared.objects import conversion, defaults, registry
 from shared.objects.registry import Resource
 from shared.state.cache import Record
 
 EVENTS_GROUP = "events.k8s.io"
+AUTOSCALERS = "horizontalpodautoscalers"
 # (core/v1 field, events.k8s.io/v1 field)
 EVENT_FIELDS = (
     ("involvedObject", "regarding"),
@@ -25,20 +27,32 @@ def is_event(resource: Resource) -> bool:
     return resource.plural == "events" and resource.group in ("", EVENTS_GROUP)
 
 
-@lru_cache(maxsize=1)
-def _core_events() -> Resource:
-    found = registry.by_plural("", "v1", "events")
+def is_old_autoscaler(resource: Resource) -> bool:
+    """Whether the resource is the autoscaler in its first version."""
+    return resource.group == "autoscaling" and resource.version == "v1" and resource.plural == AUTOSCALERS
+
+
+@lru_cache(maxsize=2)
+def _stored(group: str, version: str, plural: str) -> Resource:
+    found = registry.by_plural(group, version, plural)
     assert found is not None
     return found
 
 
 def storage_of(resource: Resource) -> Resource:
     """The resource an object is stored as."""
-    return _core_events() if is_event(resource) and resource.group else resource
+    if is_event(resource) and resource.group:
+        return _stored("", "v1", "events")
+    return _stored("autoscaling", "v2", AUTOSCALERS) if is_old_autoscaler(resource) else resource
 
 
 def to_storage(resource: Resource, obj: Object) -> Object:
     """The stored form of an object of a resource."""
+    if is_old_autoscaler(resource):
+        stored = conversion.autoscaler_v2(obj)
+        # an autoscaler of the first version may leave its only metric unstated, the second one states it
+        defaults.apply_defaults(storage_of(resource), stored)
+        return stored
     if not is_event(resource) or not resource.group:
         return obj
     renamed = {new: old for old, new in EVENT_FIELDS}
@@ -48,6 +62,8 @@ def to_storage(resource: Resource, obj: Object) -> Object:
 
 def from_storage(resource: Resource, obj: Object) -> Object:
     """The served form of a stored object."""
+    if is_old_autoscaler(resource):
+        return conversion.autoscaler_v1(obj)
     if not is_event(resource) or not resource.group:
         return obj
     renamed = dict(EVENT_FIELDS)

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,30 @@ def issue_service_account(
 
 
 def verify(key: TokenKey, token: str, audiences: Sequence[str] = (AUDIENCE,)) -> Verified:
-    """The caller a token names; Unauthorized if malformed, expired, signed by another key or for other audiences."""
+    """The caller a token names; Unauthorized if malformed, expired, signed by another key or for other audiences.
+
+    A client sends the same token with every request and its signature costs as much as a small write, so what was
+    verified is remembered until the token expires.
+    """
+    remembered = _remembered(key.identifier, token, tuple(audiences))
+    if remembered.verified is None or remembered.good_until <= time.time():
+        remembered.verified = _verify(key, token, audiences)
+        remembered.good_until = float(remembered.verified.claims["exp"])
+    return remembered.verified
+
+
+@dataclass(slots=True)
+class _Remembered:
+    verified: Verified | None = None
+    good_until: float = 0.0
+
+
+@lru_cache(maxsize=4096)
+def _remembered(key_identifier: str, token: str, audiences: tuple[str, ...]) -> _Remembered:
+    return _Remembered()
+
+
+def _verify(key: TokenKey, token: str, audiences: Sequence[str]) -> Verified:
     try:
         claims = jwt.decode(
             token,

@@ -75,7 +75,6 @@ def _served(api_version: str) -> tuple[dict[str, Resource], dict[str, Resource]]
 
 def _resource(package: str, declared: schema.DeclaredResource) -> Resource:
     group, version = groups.group_version(package)
-    in_namespace = ("metadata.namespace",) if declared.namespaced else ()
     return Resource(
         group=group,
         version=version,
@@ -90,6 +89,14 @@ def _resource(package: str, declared: schema.DeclaredResource) -> Resource:
             one if one.version else one._replace(group=group, version=version) for one in declared.subresources
         ),
         columns=declared.columns,
-        field_selectors=("metadata.name", *in_namespace, *declared.field_selectors),
+        field_selectors=_field_selectors(declared),
         schema=schema.struct(f"{package}.{declared.kind}"),
     )
+
+
+def _field_selectors(declared: schema.DeclaredResource) -> tuple[str, ...]:
+    """What Kubernetes' default conversion of field labels knows, or what the kind's own one does."""
+    if declared.verbs == schema.CREATE_ONLY:
+        return ()
+    in_namespace = ("metadata.namespace",) if declared.namespaced or not declared.field_selectors else ()
+    return ("metadata.name", *in_namespace, *declared.field_selectors)

@@ -59,6 +59,8 @@ class Subresource(NamedTuple):
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 CREATE_ONLY = ("create",)
+PROXIED = ("create", "delete", "get", "patch", "update")
+"""What a subresource that passes requests on takes."""
 NAME_COLUMN = Column("Name", "string", "name", 0)
 
 
@@ -181,7 +183,10 @@ class Package:
         columns: tuple[Column, ...] = (),
         field_selectors: tuple[str, ...] = (),
     ) -> None:
-        """Serve a kind; `field_selectors` are those besides metadata.name and metadata.namespace."""
+        """Serve a kind; `field_selectors` are those besides metadata.name and metadata.namespace.
+
+        A cluster-scoped kind that has any does not know metadata.namespace; all others know it, even without one.
+        """
         self.resources.append(
             DeclaredResource(
                 plural, kind, namespaced, short_names, categories, verbs, subresources, columns, field_selectors

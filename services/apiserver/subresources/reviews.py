@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from services.apiserver import decoding
-from services.apiserver.auth.authorization import DESCRIPTIONS, PUBLIC, Authorizer
-from services.apiserver.failures import invalid
+from services.apiserver.auth.authorization import Authorizer
+from services.apiserver.failures import bad_request, invalid
 from services.apiserver.protocol import Document, Object, Outcome, Request
 from services.apiserver.routes import Attributes, Target
 from shared.identity.users import User
@@ -12,6 +12,8 @@ from shared.objects import times
 from shared.objects.validation import Cause
 
 GROUP = "authorization.k8s.io"
+RESOURCE_RULE = ("verbs", "apiGroups", "resources", "resourceNames")
+PATH_RULE = ("verbs", "nonResourceURLs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Reviews:
                 answer["status"] = {"userInfo": request.user.info()}
                 return Document(answer, 201)
             case "SelfSubjectRulesReview":
-                answer |= {"spec": spec, "status": _rules(request.user)}
+                answer |= {"spec": spec, "status": self._rules(request.user, spec.get("namespace", ""))}
                 return Document(answer, 201)
             case "SelfSubjectAccessReview":
                 user = request.user
@@ -50,6 +52,22 @@ class Reviews:
             status["reason"] = decision.reason
         return Document(answer | {"spec": spec, "status": status}, 201)
 
+    def _rules(self, user: User, namespace: str) -> Object:
+        """All rules that a user has in a namespace, as SelfSubjectRulesReview shows them."""
+        if not namespace:
+            raise bad_request("no namespace on request")
+        grants = self.authorizer.roles.grants(user)
+        sources = [rule.source for rule in grants.rules(namespace)]
+        status: Object = {
+            "resourceRules": [_shown(one, RESOURCE_RULE) for one in sources if one.get("resources")],
+            "nonResourceRules": [_shown(one, PATH_RULE) for one in sources if one.get("nonResourceURLs")],
+            "incomplete": False,
+        }
+        problems = grants.problems(namespace)
+        if problems:
+            status |= {"incomplete": True, "evaluationError": problems}
+        return status
+
 
 def _attributes(spec: Object) -> Attributes:
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
@@ -65,24 +83,8 @@ def _attributes(spec: Object) -> Attributes:
     return Attributes(**{name: resource.get(name, "") for name in names})
 
 
-def _rules(user: User) -> Object:
-    paths = [one for root in (*PUBLIC, *DESCRIPTIONS) for one in (root, f"{root}/*")]
-    if user.is_master:
-        return {
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": False,
-        }
-    reviews = {
-        "verbs": ["create"],
-        "apiGroups": [GROUP],
-        "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-    }
-    return {
-        "resourceRules": [reviews],
-        "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": paths}],
-        "incomplete": False,
-    }
+def _shown(rule: Object, fields: tuple[str, ...]) -> Object:
+    return {name: rule[name] for name in fields if rule.get(name)}
 
 
 def _refuse(field: str, message: str) -> None:

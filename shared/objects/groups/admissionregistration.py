@@ -1,7 +1,7 @@
 """Webhooks and policies that judge or change objects on their way in."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("admissionregistration/v1")
 
@@ -206,4 +206,76 @@ package.struct(
     field("matchPolicy", 9, "string?", fill="Equivalent", enum=MATCH_POLICIES),
     field("objectSelector", 10, "meta/v1.LabelSelector", fill={}),
     field("matchConditions", 11, "[MatchCondition]", merge_key="name", map_keys=("name",)),
+)
+
+package.resource(
+    "mutatingadmissionpolicies",
+    "MutatingAdmissionPolicy",
+    namespaced=False,
+    categories=("api-extensions",),
+    columns=(
+        NAME_COLUMN,
+        column("Mutations", "integer"),
+        column("ParamKind"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "mutatingadmissionpolicybindings",
+    "MutatingAdmissionPolicyBinding",
+    namespaced=False,
+    categories=("api-extensions",),
+    columns=(
+        NAME_COLUMN,
+        column("PolicyName"),
+        column("ParamRef"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "mutatingwebhookconfigurations",
+    "MutatingWebhookConfiguration",
+    namespaced=False,
+    categories=("api-extensions",),
+    columns=(
+        NAME_COLUMN,
+        column("Webhooks", "integer"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicy",
+    namespaced=False,
+    categories=("api-extensions",),
+    subresources=(subresource("status", "ValidatingAdmissionPolicy"),),
+    columns=(
+        NAME_COLUMN,
+        column("Validations", "integer"),
+        column("ParamKind"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "validatingadmissionpolicybindings",
+    "ValidatingAdmissionPolicyBinding",
+    namespaced=False,
+    categories=("api-extensions",),
+    columns=(
+        NAME_COLUMN,
+        column("PolicyName"),
+        column("ParamRef"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+    namespaced=False,
+    categories=("api-extensions",),
+    columns=(
+        NAME_COLUMN,
+        column("Webhooks", "integer"),
+        column("Age"),
+    ),
 )

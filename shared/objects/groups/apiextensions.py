@@ -1,7 +1,7 @@
 """Custom resource definitions."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("apiextensions/v1")
 
@@ -172,4 +172,17 @@ package.struct(
     field("reason", 4, "string"),
     field("message", 5, "string"),
     field("observedGeneration", 6, "int64?"),
+)
+
+package.resource(
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+    short_names=("crd", "crds"),
+    categories=("api-extensions",),
+    subresources=(subresource("status", "CustomResourceDefinition"),),
+    columns=(
+        NAME_COLUMN,
+        column("Created At", "date"),
+    ),
 )

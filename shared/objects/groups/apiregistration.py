@@ -1,7 +1,7 @@
 """API groups served by other servers."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("apiregistration/v1")
 
@@ -37,4 +37,18 @@ package.struct(
     field("lastTransitionTime", 3, "Time"),
     field("reason", 4, "string"),
     field("message", 5, "string"),
+)
+
+package.resource(
+    "apiservices",
+    "APIService",
+    namespaced=False,
+    categories=("api-extensions",),
+    subresources=(subresource("status", "APIService"),),
+    columns=(
+        NAME_COLUMN,
+        column("Service"),
+        column("Available"),
+        column("Age"),
+    ),
 )

@@ -252,3 +252,21 @@ package.resource(
         column("Selector", priority=1),
     ),
 )
+
+package.resource(
+    "statefulsets",
+    "StatefulSet",
+    short_names=("sts",),
+    categories=("all",),
+    subresources=(
+        subresource("scale", "Scale", api_version="autoscaling/v1"),
+        subresource("status", "StatefulSet"),
+    ),
+    columns=(
+        NAME_COLUMN,
+        column("Ready"),
+        column("Age"),
+        column("Containers", priority=1),
+        column("Images", priority=1),
+    ),
+)

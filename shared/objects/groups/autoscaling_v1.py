@@ -1,7 +1,7 @@
 """Scale, the common face of everything with replicas, and the first autoscaler."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("autoscaling/v1")
 
@@ -45,4 +45,21 @@ package.struct(
     "ScaleStatus",
     field("replicas", 1, "int32", required=True),
     field("selector", 2, "string"),
+)
+
+package.resource(
+    "horizontalpodautoscalers",
+    "HorizontalPodAutoscaler",
+    short_names=("hpa",),
+    categories=("all",),
+    subresources=(subresource("status", "HorizontalPodAutoscaler"),),
+    columns=(
+        NAME_COLUMN,
+        column("Reference"),
+        column("Targets"),
+        column("MinPods"),
+        column("MaxPods"),
+        column("Replicas"),
+        column("Age"),
+    ),
 )

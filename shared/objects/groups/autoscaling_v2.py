@@ -1,7 +1,7 @@
 """The autoscaler by several metrics."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("autoscaling/v2")
 
@@ -148,4 +148,21 @@ package.struct(
     field("lastTransitionTime", 3, "Time"),
     field("reason", 4, "string"),
     field("message", 5, "string"),
+)
+
+package.resource(
+    "horizontalpodautoscalers",
+    "HorizontalPodAutoscaler",
+    short_names=("hpa",),
+    categories=("all",),
+    subresources=(subresource("status", "HorizontalPodAutoscaler"),),
+    columns=(
+        NAME_COLUMN,
+        column("Reference"),
+        column("Targets"),
+        column("MinPods"),
+        column("MaxPods"),
+        column("Replicas"),
+        column("Age"),
+    ),
 )

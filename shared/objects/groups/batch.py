@@ -132,3 +132,23 @@ package.resource(
     ),
     field_selectors=("status.successful",),
 )
+
+package.resource(
+    "cronjobs",
+    "CronJob",
+    short_names=("cj",),
+    categories=("all",),
+    subresources=(subresource("status", "CronJob"),),
+    columns=(
+        NAME_COLUMN,
+        column("Schedule"),
+        column("Timezone"),
+        column("Suspend", "boolean"),
+        column("Active", "integer"),
+        column("Last Schedule"),
+        column("Age"),
+        column("Containers", priority=1),
+        column("Images", priority=1),
+        column("Selector", priority=1),
+    ),
+)

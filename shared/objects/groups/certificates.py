@@ -1,7 +1,7 @@
 """Certificate signing requests."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("certificates/v1")
 
@@ -64,4 +64,24 @@ package.struct(
     field("lastUpdateTime", 4, "Time"),
     field("lastTransitionTime", 5, "Time"),
     field("status", 6, "string", required=True),
+)
+
+package.resource(
+    "certificatesigningrequests",
+    "CertificateSigningRequest",
+    namespaced=False,
+    short_names=("csr",),
+    subresources=(
+        subresource("approval", "CertificateSigningRequest"),
+        subresource("status", "CertificateSigningRequest"),
+    ),
+    columns=(
+        NAME_COLUMN,
+        column("Age"),
+        column("SignerName"),
+        column("Requestor"),
+        column("RequestedDuration"),
+        column("Condition"),
+    ),
+    field_selectors=("spec.signerName",),
 )

@@ -34,6 +34,7 @@ package.kind(
 )
 package.kind(
     "Event",
+    field("metadata", 1, "meta/v1.ObjectMeta", required=True),
     field("involvedObject", 2, "ObjectReference", required=True),
     field("reason", 3, "string"),
     field("message", 4, "string"),
@@ -48,6 +49,7 @@ package.kind(
     field("related", 13, "ObjectReference"),
     field("reportingComponent", 14, "string", always=True),
     field("reportingInstance", 15, "string", always=True),
+    metadata="",
 )
 package.struct(
     "ObjectReference",
@@ -233,4 +235,39 @@ package.resource(
     short_names=("sa",),
     subresources=(subresource("token", "TokenRequest", verbs=("create",), api_version="authentication.k8s.io/v1"),),
     columns=(NAME_COLUMN, column("Age")),
+)
+
+package.resource(
+    "componentstatuses",
+    "ComponentStatus",
+    namespaced=False,
+    short_names=("cs",),
+    verbs=("get", "list"),
+    columns=(
+        NAME_COLUMN,
+        column("Status"),
+        column("Message"),
+        column("Error"),
+    ),
+)
+package.resource(
+    "limitranges",
+    "LimitRange",
+    short_names=("limits",),
+    columns=(
+        NAME_COLUMN,
+        column("Created At", "date"),
+    ),
+)
+package.resource(
+    "resourcequotas",
+    "ResourceQuota",
+    short_names=("quota",),
+    subresources=(subresource("status", "ResourceQuota"),),
+    columns=(
+        NAME_COLUMN,
+        column("Request"),
+        column("Limit"),
+        column("Age"),
+    ),
 )

@@ -1,7 +1,7 @@
 """Nodes: addresses, capacity, conditions, taints."""
 
 from shared.objects import schema
-from shared.objects.schema import NAME_COLUMN, column, field, subresource
+from shared.objects.schema import NAME_COLUMN, PROXIED, column, field, subresource
 
 package = schema.package("core/v1")
 
@@ -135,7 +135,7 @@ package.resource(
     "Node",
     namespaced=False,
     short_names=("no",),
-    subresources=(subresource("status", "Node"),),
+    subresources=(subresource("proxy", "NodeProxyOptions", verbs=PROXIED), subresource("status", "Node")),
     columns=(
         NAME_COLUMN,
         column("Status"),

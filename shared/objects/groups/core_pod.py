@@ -1,7 +1,7 @@
 """Pods: their spec, status, placement and security."""
 
 from shared.objects import schema
-from shared.objects.schema import CREATE_ONLY, NAME_COLUMN, column, field, subresource
+from shared.objects.schema import CREATE_ONLY, NAME_COLUMN, PROXIED, column, field, subresource
 
 package = schema.package("core/v1")
 
@@ -301,6 +301,8 @@ package.resource(
         subresource("exec", "PodExecOptions", verbs=("create", "get")),
         subresource("log", "Pod", verbs=("get",)),
         subresource("portforward", "PodPortForwardOptions", verbs=("create", "get")),
+        subresource("proxy", "PodProxyOptions", verbs=PROXIED),
+        subresource("resize", "Pod"),
         subresource("status", "Pod"),
     ),
     columns=(

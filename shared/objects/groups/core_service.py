@@ -1,7 +1,7 @@
 """Services and Endpoints."""
 
 from shared.objects import schema
-from shared.objects.schema import NAME_COLUMN, column, field, subresource
+from shared.objects.schema import NAME_COLUMN, PROXIED, column, field, subresource
 
 package = schema.package("core/v1")
 
@@ -113,7 +113,7 @@ package.resource(
     "Service",
     short_names=("svc",),
     categories=("all",),
-    subresources=(subresource("status", "Service"),),
+    subresources=(subresource("proxy", "ServiceProxyOptions", verbs=PROXIED), subresource("status", "Service")),
     columns=(
         NAME_COLUMN,
         column("Type"),

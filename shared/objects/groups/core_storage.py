@@ -1,7 +1,7 @@
 """Persistent volumes and claims."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("core/v1")
 
@@ -138,4 +138,42 @@ package.struct(
     "TopologySelectorLabelRequirement",
     field("key", 1, "string", required=True),
     field("values", 2, "[string]", required=True, list_type="atomic"),
+)
+
+package.resource(
+    "persistentvolumeclaims",
+    "PersistentVolumeClaim",
+    short_names=("pvc",),
+    subresources=(subresource("status", "PersistentVolumeClaim"),),
+    columns=(
+        NAME_COLUMN,
+        column("Status"),
+        column("Volume"),
+        column("Capacity"),
+        column("Access Modes"),
+        column("StorageClass"),
+        column("VolumeAttributesClass"),
+        column("Age"),
+        column("VolumeMode", priority=1),
+    ),
+)
+package.resource(
+    "persistentvolumes",
+    "PersistentVolume",
+    namespaced=False,
+    short_names=("pv",),
+    subresources=(subresource("status", "PersistentVolume"),),
+    columns=(
+        NAME_COLUMN,
+        column("Capacity"),
+        column("Access Modes"),
+        column("Reclaim Policy"),
+        column("Status"),
+        column("Claim"),
+        column("StorageClass"),
+        column("VolumeAttributesClass"),
+        column("Reason"),
+        column("Age"),
+        column("VolumeMode", priority=1),
+    ),
 )

@@ -1,7 +1,7 @@
 """The workload kinds of the core group: pod templates and replication controllers."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("core/v1")
 
@@ -37,4 +37,36 @@ package.struct(
     field("lastTransitionTime", 3, "Time"),
     field("reason", 4, "string"),
     field("message", 5, "string"),
+)
+
+package.resource(
+    "podtemplates",
+    "PodTemplate",
+    columns=(
+        NAME_COLUMN,
+        column("Containers"),
+        column("Images"),
+        column("Pod Labels"),
+    ),
+)
+package.resource(
+    "replicationcontrollers",
+    "ReplicationController",
+    short_names=("rc",),
+    categories=("all",),
+    subresources=(
+        subresource("scale", "Scale", api_version="autoscaling/v1"),
+        subresource("status", "ReplicationController"),
+    ),
+    columns=(
+        NAME_COLUMN,
+        column("Desired", "integer"),
+        column("Current", "integer"),
+        column("Ready", "integer"),
+        column("Age"),
+        column("Containers", priority=1),
+        column("Images", priority=1),
+        column("Selector", priority=1),
+    ),
+    field_selectors=("status.replicas",),
 )

@@ -1,7 +1,7 @@
 """Priority and fairness of API requests."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("flowcontrol/v1")
 
@@ -89,9 +89,9 @@ package.struct(
 )
 package.struct(
     "LimitedPriorityLevelConfiguration",
-    field("nominalConcurrencyShares", 1, "int32?"),
+    field("nominalConcurrencyShares", 1, "int32?", fill=30),
     field("limitResponse", 2, "LimitResponse", always=True),
-    field("lendablePercent", 3, "int32?"),
+    field("lendablePercent", 3, "int32?", fill=0),
     field("borrowingLimitPercent", 4, "int32?"),
 )
 package.struct(
@@ -107,8 +107,8 @@ package.struct(
 )
 package.struct(
     "ExemptPriorityLevelConfiguration",
-    field("nominalConcurrencyShares", 1, "int32?"),
-    field("lendablePercent", 2, "int32?"),
+    field("nominalConcurrencyShares", 1, "int32?", fill=0),
+    field("lendablePercent", 2, "int32?", fill=0),
 )
 package.struct(
     "PriorityLevelConfigurationStatus",
@@ -121,4 +121,34 @@ package.struct(
     field("lastTransitionTime", 3, "Time"),
     field("reason", 4, "string"),
     field("message", 5, "string"),
+)
+
+package.resource(
+    "flowschemas",
+    "FlowSchema",
+    namespaced=False,
+    subresources=(subresource("status", "FlowSchema"),),
+    columns=(
+        NAME_COLUMN,
+        column("PriorityLevel"),
+        column("MatchingPrecedence"),
+        column("DistinguisherMethod"),
+        column("Age"),
+        column("MissingPL"),
+    ),
+)
+package.resource(
+    "prioritylevelconfigurations",
+    "PriorityLevelConfiguration",
+    namespaced=False,
+    subresources=(subresource("status", "PriorityLevelConfiguration"),),
+    columns=(
+        NAME_COLUMN,
+        column("Type"),
+        column("NominalConcurrencyShares"),
+        column("Queues"),
+        column("HandSize"),
+        column("QueueLengthLimit"),
+        column("Age"),
+    ),
 )

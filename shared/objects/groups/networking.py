@@ -1,7 +1,7 @@
 """Ingresses, network policies, service address ranges."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("networking/v1")
 
@@ -13,7 +13,7 @@ package.kind(
 )
 package.struct(
     "IPAddressSpec",
-    field("parentRef", 1, "ParentReference", required=True, always=False),
+    field("parentRef", 1, "ParentReference", required=True, always=False, immutable=True),
 )
 package.struct(
     "ParentReference",
@@ -152,9 +152,66 @@ package.kind(
 )
 package.struct(
     "ServiceCIDRSpec",
-    field("cidrs", 1, "[string]", list_type="atomic"),
+    field("cidrs", 1, "[string]", list_type="atomic", immutable=True),
 )
 package.struct(
     "ServiceCIDRStatus",
     field("conditions", 1, "[meta/v1.Condition]", merge_key="type", map_keys=("type",)),
+)
+
+package.resource(
+    "ingressclasses",
+    "IngressClass",
+    namespaced=False,
+    columns=(
+        NAME_COLUMN,
+        column("Controller"),
+        column("Parameters"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "ingresses",
+    "Ingress",
+    short_names=("ing",),
+    subresources=(subresource("status", "Ingress"),),
+    columns=(
+        NAME_COLUMN,
+        column("Class"),
+        column("Hosts"),
+        column("Address"),
+        column("Ports"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "ipaddresses",
+    "IPAddress",
+    namespaced=False,
+    short_names=("ip",),
+    columns=(
+        NAME_COLUMN,
+        column("ParentRef"),
+    ),
+)
+package.resource(
+    "networkpolicies",
+    "NetworkPolicy",
+    short_names=("netpol",),
+    columns=(
+        NAME_COLUMN,
+        column("Pod-Selector"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "servicecidrs",
+    "ServiceCIDR",
+    namespaced=False,
+    subresources=(subresource("status", "ServiceCIDR"),),
+    columns=(
+        NAME_COLUMN,
+        column("CIDRs"),
+        column("Age"),
+    ),
 )

@@ -1,7 +1,7 @@
 """Runtime classes."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field
 
 package = schema.package("node/v1")
 
@@ -19,4 +19,15 @@ package.struct(
     "Scheduling",
     field("nodeSelector", 1, "{string}", map_type="atomic"),
     field("tolerations", 2, "[core/v1.Toleration]", list_type="atomic"),
+)
+
+package.resource(
+    "runtimeclasses",
+    "RuntimeClass",
+    namespaced=False,
+    columns=(
+        NAME_COLUMN,
+        column("Handler"),
+        column("Age"),
+    ),
 )

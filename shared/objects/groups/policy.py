@@ -1,7 +1,7 @@
 """Evictions and disruption budgets."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("policy/v1")
 
@@ -30,4 +30,18 @@ package.struct(
     field("desiredHealthy", 5, "int32", always=True),
     field("expectedPods", 6, "int32", always=True),
     field("conditions", 7, "[meta/v1.Condition]", merge_key="type", map_keys=("type",)),
+)
+
+package.resource(
+    "poddisruptionbudgets",
+    "PodDisruptionBudget",
+    short_names=("pdb",),
+    subresources=(subresource("status", "PodDisruptionBudget"),),
+    columns=(
+        NAME_COLUMN,
+        column("Min Available"),
+        column("Max Unavailable"),
+        column("Allowed Disruptions", "integer"),
+        column("Age"),
+    ),
 )

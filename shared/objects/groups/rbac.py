@@ -1,7 +1,7 @@
 """Roles and their bindings."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field
 
 package = schema.package("rbac/v1")
 
@@ -37,7 +37,7 @@ package.struct(
 )
 package.struct(
     "RoleRef",
-    field("apiGroup", 1, "string", always=True, fill="rbac.authorization.k8s.io"),
+    field("apiGroup", 1, "string", always=True),
     field("kind", 2, "string", required=True),
     field("name", 3, "string", required=True),
     atomic=True,
@@ -50,4 +50,47 @@ package.kind(
     "RoleBinding",
     field("subjects", 2, "[Subject]", list_type="atomic"),
     field("roleRef", 3, "RoleRef", required=True, immutable=True),
+)
+
+package.resource(
+    "clusterrolebindings",
+    "ClusterRoleBinding",
+    namespaced=False,
+    columns=(
+        NAME_COLUMN,
+        column("Role"),
+        column("Age"),
+        column("Users", priority=1),
+        column("Groups", priority=1),
+        column("ServiceAccounts", priority=1),
+    ),
+)
+package.resource(
+    "clusterroles",
+    "ClusterRole",
+    namespaced=False,
+    columns=(
+        NAME_COLUMN,
+        column("Created At", "date"),
+    ),
+)
+package.resource(
+    "rolebindings",
+    "RoleBinding",
+    columns=(
+        NAME_COLUMN,
+        column("Role"),
+        column("Age"),
+        column("Users", priority=1),
+        column("Groups", priority=1),
+        column("ServiceAccounts", priority=1),
+    ),
+)
+package.resource(
+    "roles",
+    "Role",
+    columns=(
+        NAME_COLUMN,
+        column("Created At", "date"),
+    ),
 )

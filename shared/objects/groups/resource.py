@@ -1,7 +1,7 @@
 """Claims for devices, and what drivers offer."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("resource/v1")
 
@@ -28,7 +28,7 @@ package.struct(
 )
 package.kind(
     "ResourceClaim",
-    field("spec", 2, "ResourceClaimSpec", required=True),
+    field("spec", 2, "ResourceClaimSpec", required=True, immutable=True),
     field("status", 3, "ResourceClaimStatus", always=True),
 )
 package.struct(
@@ -72,7 +72,7 @@ package.struct(
 )
 package.kind(
     "ResourceClaimTemplate",
-    field("spec", 2, "ResourceClaimTemplateSpec", required=True),
+    field("spec", 2, "ResourceClaimTemplateSpec", required=True, immutable=True),
 )
 package.struct(
     "ResourceClaimTemplateSpec",
@@ -118,4 +118,45 @@ package.struct(
     "NodeAllocatableResourceMapping",
     field("capacityKey", 1, "string"),
     field("allocationMultiplier", 2, "Quantity"),
+)
+
+package.resource(
+    "deviceclasses",
+    "DeviceClass",
+    namespaced=False,
+    columns=(
+        NAME_COLUMN,
+        column("Age"),
+    ),
+)
+package.resource(
+    "resourceclaims",
+    "ResourceClaim",
+    subresources=(subresource("status", "ResourceClaim"),),
+    columns=(
+        NAME_COLUMN,
+        column("State"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "resourceclaimtemplates",
+    "ResourceClaimTemplate",
+    columns=(
+        NAME_COLUMN,
+        column("Age"),
+    ),
+)
+package.resource(
+    "resourceslices",
+    "ResourceSlice",
+    namespaced=False,
+    columns=(
+        NAME_COLUMN,
+        column("Node"),
+        column("Driver"),
+        column("Pool"),
+        column("Age"),
+    ),
+    field_selectors=("spec.nodeName", "spec.driver"),
 )

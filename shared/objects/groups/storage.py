@@ -1,7 +1,7 @@
 """Storage classes, CSI drivers, attachments."""
 
 from shared.objects import schema
-from shared.objects.schema import field
+from shared.objects.schema import NAME_COLUMN, column, field, subresource
 
 package = schema.package("storage/v1")
 
@@ -51,16 +51,16 @@ package.struct(
 )
 package.kind(
     "CSIStorageCapacity",
-    field("nodeTopology", 2, "meta/v1.LabelSelector"),
-    field("storageClassName", 3, "string", required=True),
+    field("nodeTopology", 2, "meta/v1.LabelSelector", immutable=True),
+    field("storageClassName", 3, "string", required=True, immutable=True),
     field("capacity", 4, "Quantity?"),
     field("maximumVolumeSize", 5, "Quantity?"),
 )
 package.kind(
     "StorageClass",
-    field("provisioner", 2, "string", required=True, immutable=True),
-    field("parameters", 3, "{string}", immutable=True),
-    field("reclaimPolicy", 4, "string?", fill="Delete", enum=RECLAIM_POLICIES, immutable=True),
+    field("provisioner", 2, "string", required=True),
+    field("parameters", 3, "{string}"),
+    field("reclaimPolicy", 4, "string?", fill="Delete", enum=RECLAIM_POLICIES),
     field("mountOptions", 5, "[string]", list_type="atomic"),
     field("allowVolumeExpansion", 6, "bool?"),
     field(
@@ -70,7 +70,7 @@ package.kind(
 )
 package.kind(
     "VolumeAttachment",
-    field("spec", 2, "VolumeAttachmentSpec", required=True),
+    field("spec", 2, "VolumeAttachmentSpec", required=True, immutable=True),
     field("status", 3, "VolumeAttachmentStatus", always=True),
 )
 package.struct(
@@ -101,4 +101,77 @@ package.kind(
     "VolumeAttributesClass",
     field("driverName", 2, "string", required=True),
     field("parameters", 3, "{string}"),
+)
+
+package.resource(
+    "csidrivers",
+    "CSIDriver",
+    namespaced=False,
+    columns=(
+        NAME_COLUMN,
+        column("AttachRequired", "boolean"),
+        column("PodInfoOnMount", "boolean"),
+        column("StorageCapacity", "boolean"),
+        column("TokenRequests"),
+        column("RequiresRepublish", "boolean"),
+        column("Modes"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "csinodes",
+    "CSINode",
+    namespaced=False,
+    columns=(
+        NAME_COLUMN,
+        column("Drivers", "integer"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "csistoragecapacities",
+    "CSIStorageCapacity",
+    columns=(
+        NAME_COLUMN,
+        column("Created At", "date"),
+    ),
+)
+package.resource(
+    "storageclasses",
+    "StorageClass",
+    namespaced=False,
+    short_names=("sc",),
+    columns=(
+        NAME_COLUMN,
+        column("Provisioner"),
+        column("ReclaimPolicy"),
+        column("VolumeBindingMode"),
+        column("AllowVolumeExpansion"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "volumeattachments",
+    "VolumeAttachment",
+    namespaced=False,
+    subresources=(subresource("status", "VolumeAttachment"),),
+    columns=(
+        NAME_COLUMN,
+        column("Attacher", format="name"),
+        column("PV"),
+        column("Node"),
+        column("Attached", "boolean"),
+        column("Age"),
+    ),
+)
+package.resource(
+    "volumeattributesclasses",
+    "VolumeAttributesClass",
+    namespaced=False,
+    short_names=("vac",),
+    columns=(
+        NAME_COLUMN,
+        column("DriverName"),
+        column("Age"),
+    ),
 )

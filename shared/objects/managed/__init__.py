@@ -4,6 +4,7 @@ Tracking needs no more than `created` and `updated`; `apply` decides on an appli
 """
 
 from shared.objects.managed.application import Applied, apply
+from shared.objects.managed.comparison import Ignored
 from shared.objects.managed.entries import APPLY, UPDATE, Manager, manager_name, same_but_times
 from shared.objects.managed.ownership import UNOWNED, created, keep_reset, unowned, updated
 
@@ -12,6 +13,7 @@ __all__ = [
     "UNOWNED",
     "UPDATE",
     "Applied",
+    "Ignored",
     "Manager",
     "apply",
     "created",

@@ -57,11 +57,13 @@ def apply(
         before = Manager(BEFORE_FIRST_APPLY, UPDATE, manager.api_version, manager.subresource)
         managed = ownership.introduce(shape, struct, live, before, now, ignored)
     last = managed.get(manager.identity)
-    owned = _counting(fields_of(shape, config), ignored)
+    spoken = fields_of(shape, config)
+    owned = _counting(spoken, ignored)
     wanted: Managed = managed | {manager.identity: Entry(manager, owned, last.time if last else "")}
     obj = merged(shape, present, config)
     if last is not None:
-        claimed: Fields = {}
+        # what nobody owns counts here too, or the metadata of an object would go with its last label
+        claimed = spoken
         for entry in wanted.values():
             claimed = sets.united(claimed, entry.fields)
         obj = pruned(shape, obj, last.fields, claimed)

@@ -123,10 +123,12 @@ def same_but_times(left: Sequence[Object], right: Sequence[Object]) -> bool:
 
 def cap_updaters(managed: Managed) -> None:
     """Merge the oldest entries of updates into one per version until there are no more than MAX_UPDATERS; in place."""
-    updaters = sorted((one for one in managed.values() if one.manager.operation == UPDATE), key=_age)
+    updaters = [one for one in managed.values() if one.manager.operation == UPDATE]
     surplus = len(updaters) - MAX_UPDATERS
+    if surplus <= 0:
+        return
     first: dict[str, Manager] = {}
-    for entry in updaters:
+    for entry in sorted(updaters, key=_age):
         if surplus <= 0:
             return
         version = entry.manager.api_version

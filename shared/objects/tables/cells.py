@@ -12,6 +12,7 @@ Object = Mapping[str, Any]
 Cells = Callable[[Object, datetime], list[Any]]
 
 NONE = "<none>"
+UNSET = "<unset>"
 MOST_SHOWN = 3
 
 
@@ -31,7 +32,7 @@ def labels_text(labels: Mapping[str, str] | None) -> str:
 def selector_text(selector: Mapping[str, Any] | None) -> str:
     """A LabelSelector in the syntax of label queries, requirements in the order of their keys."""
     if selector is None:
-        return ""
+        return NONE
     parts = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
     for expression in selector.get("matchExpressions") or ():
         key, operator = expression.get("key", ""), expression.get("operator")
@@ -40,7 +41,7 @@ def selector_text(selector: Mapping[str, Any] | None) -> str:
             operator, f"!{key}"
         )
         parts.append((key, text))
-    return ",".join(text for _, text in sorted(parts))
+    return ",".join(text for _, text in sorted(parts)) or NONE
 
 
 def containers_and_images(template: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Rows of nodes, namespaces, configuration, leases and events."""
+"""Rows of nodes, namespaces, configuration, quotas, classes, leases and events."""
 
 from __future__ import annotations
 
@@ -126,3 +126,51 @@ def _event(
         count or 1,
         name(obj),
     ]
+
+
+def component_status(obj: Object, now: datetime) -> list[Any]:
+    healthy = meta.condition({"status": obj}, "Healthy") or {}
+    status = {"True": "Healthy", "False": "Unhealthy"}.get(healthy.get("status", ""), "Unknown")
+    return [name(obj), status, healthy.get("message", ""), healthy.get("error", "")]
+
+
+def resource_quota(obj: Object, now: datetime) -> list[Any]:
+    status = obj.get("status") or {}
+    used = status.get("used") or {}
+    requests: list[str] = []
+    limits: list[str] = []
+    for resource, hard in sorted((status.get("hard") or {}).items()):
+        column = limits if resource.startswith("limits") else requests
+        column.append(f"{resource}: {used.get(resource, '0')}/{hard}")
+    return [name(obj), ", ".join(requests), ", ".join(limits), age(obj, now)]
+
+
+def priority_class(obj: Object, now: datetime) -> list[Any]:
+    return [
+        name(obj),
+        obj.get("value", 0),
+        bool(obj.get("globalDefault")),
+        age(obj, now),
+        obj.get("preemptionPolicy", ""),
+    ]
+
+
+def runtime_class(obj: Object, now: datetime) -> list[Any]:
+    return [name(obj), obj.get("handler", ""), age(obj, now)]
+
+
+def resource_claim(obj: Object, now: datetime) -> list[Any]:
+    status = obj.get("status") or {}
+    states = ["deleted"] if meta.is_deleting(obj) else []
+    if status.get("allocation"):
+        states.append("allocated")
+        states += ["reserved"] if status.get("reservedFor") else []
+    elif not states:
+        states.append("pending")
+    return [name(obj), ",".join(states), age(obj, now)]
+
+
+def resource_slice(obj: Object, now: datetime) -> list[Any]:
+    spec = obj.get("spec") or {}
+    pool = (spec.get("pool") or {}).get("name", "")
+    return [name(obj), spec.get("nodeName") or "", spec.get("driver", ""), pool, age(obj, now)]

@@ -1,13 +1,11 @@
-"""Rows of services and the endpoints behind them."""
+"""Rows of services, the endpoints behind them, the ways in, and address ranges."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from shared.objects.tables.cells import NONE, Object, age, first_few, labels_text, name
-
-_UNSET = "<unset>"
+from shared.objects.tables.cells import NONE, UNSET, Object, age, first_few, labels_text, name, selector_text
 
 
 def service(obj: Object, now: datetime) -> list[Any]:
@@ -62,7 +60,45 @@ def endpoint_slice(obj: Object, now: datetime) -> list[Any]:
     return [
         name(obj),
         obj.get("addressType", ""),
-        first_few(ports) if ports else _UNSET,
-        first_few(addresses) if addresses else _UNSET,
+        first_few(ports) if ports else UNSET,
+        first_few(addresses) if addresses else UNSET,
         age(obj, now),
     ]
+
+
+def ingress(obj: Object, now: datetime) -> list[Any]:
+    spec = obj.get("spec") or {}
+    hosts = [one["host"] for one in spec.get("rules") or () if one.get("host")]
+    balanced = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    addresses = sorted({str(one.get("ip") or one.get("hostname") or "") for one in balanced} - {""})
+    return [
+        name(obj),
+        spec.get("ingressClassName") or NONE,
+        first_few(hosts) or "*",
+        ",".join(addresses),
+        "80, 443" if spec.get("tls") else "80",
+        age(obj, now),
+    ]
+
+
+def ingress_class(obj: Object, now: datetime) -> list[Any]:
+    spec = obj.get("spec") or {}
+    given = spec.get("parameters")
+    parameters = NONE
+    if given:
+        parameters = ".".join(filter(None, (given.get("kind"), given.get("apiGroup")))) + f"/{given.get('name', '')}"
+    return [name(obj), spec.get("controller", ""), parameters, age(obj, now)]
+
+
+def network_policy(obj: Object, now: datetime) -> list[Any]:
+    return [name(obj), selector_text((obj.get("spec") or {}).get("podSelector") or {}), age(obj, now)]
+
+
+def ip_address(obj: Object, now: datetime) -> list[Any]:
+    parent = (obj.get("spec") or {}).get("parentRef") or {}
+    resource = ".".join(filter(None, (parent.get("resource"), parent.get("group"))))
+    return [name(obj), "/".join(filter(None, (resource, parent.get("namespace"), parent.get("name"))))]
+
+
+def service_cidr(obj: Object, now: datetime) -> list[Any]:
+    return [name(obj), ",".join((obj.get("spec") or {}).get("cidrs") or ()), age(obj, now)]

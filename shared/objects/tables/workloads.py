@@ -8,6 +8,7 @@ from typing import Any
 from shared.objects import meta, times
 from shared.objects.tables.cells import (
     NONE,
+    UNSET,
     Object,
     age,
     containers_and_images,
@@ -111,3 +112,45 @@ def controller_revision(obj: Object, now: datetime) -> list[Any]:
         kind = ".".join(filter(None, (owner["kind"], group))).lower()
         controller = f"{kind}/{owner['name']}"
     return [name(obj), controller, obj.get("revision", 0), age(obj, now)]
+
+
+def stateful_set(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status") or {}
+    ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
+    return [name(obj), ready, age(obj, now), *containers_and_images(spec["template"])]
+
+
+def replication_controller(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status") or {}
+    return [
+        name(obj),
+        spec.get("replicas", 0),
+        status.get("replicas", 0),
+        status.get("readyReplicas", 0),
+        age(obj, now),
+        *containers_and_images(spec.get("template") or {}),
+        labels_text(spec.get("selector")),
+    ]
+
+
+def pod_template(obj: Object, now: datetime) -> list[Any]:
+    template = obj.get("template") or {}
+    return [name(obj), *containers_and_images(template), labels_text((template.get("metadata") or {}).get("labels"))]
+
+
+def cron_job(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status") or {}
+    suspended = spec.get("suspend")
+    last = status.get("lastScheduleTime")
+    made = spec["jobTemplate"].get("spec") or {}
+    return [
+        name(obj),
+        spec.get("schedule", ""),
+        spec.get("timeZone") or NONE,
+        UNSET if suspended is None else str(suspended),
+        len(status.get("active") or ()),
+        times.age(last, now) if last else NONE,
+        age(obj, now),
+        *containers_and_images(made.get("template") or {}),
+        selector_text(made.get("selector")),
+    ]

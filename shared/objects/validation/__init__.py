@@ -1,5 +1,7 @@
 """Whether an object may be as it is: Kubernetes' validation, with its reasons and field paths.
 
+Custom resource definitions are not here: their rules go with what serves them.
+
 Validation comes after decoding and defaults: values have the right types, and defaulted fields are there.
 """
 
@@ -11,7 +13,24 @@ from typing import Any
 from shared.objects import schema
 from shared.objects.registry import Resource
 from shared.objects.schema import Struct
-from shared.objects.validation import batch, cluster, configuration, metadata, network, pods, workloads
+from shared.objects.validation import (
+    access,
+    admission,
+    autoscaling,
+    batch,
+    cluster,
+    configuration,
+    devices,
+    ingress,
+    metadata,
+    network,
+    pods,
+    quotas,
+    schedules,
+    statefulsets,
+    storage,
+    workloads,
+)
 from shared.objects.validation.causes import Cause, invalid
 
 __all__ = ["Cause", "validate_create", "validate_update"]
@@ -21,8 +40,14 @@ Object = Mapping[str, Any]
 
 def validate_create(resource: Resource, obj: Object) -> list[Cause]:
     """What is wrong with a new object, in no particular order; an empty list if it may be stored."""
-    validate = _CREATE.get((resource.group, resource.kind))
+    validate = _create(resource)
     return metadata.create(resource, obj) + (validate(obj) if validate is not None else [])
+
+
+def _create(resource: Resource) -> Callable[[Object], list[Cause]] | None:
+    if (resource.group, resource.version) == ("autoscaling", "v1"):
+        return autoscaling.first_autoscaler
+    return _CREATE.get((resource.group, resource.kind))
 
 
 def validate_update(resource: Resource, obj: Object, old: Object, subresource: str = "") -> list[Cause]:
@@ -41,7 +66,7 @@ def validate_update(resource: Resource, obj: Object, old: Object, subresource: s
         for path in _immutable(resource.schema)
         if (new := _at(obj, path)) != _at(old, path)
     ]
-    create, update = _CREATE.get(key), _UPDATE.get(key)
+    create, update = _create(resource), _UPDATE.get(key)
     if create is not None:
         found += create(obj)
     if update is not None:
@@ -75,25 +100,76 @@ _CREATE: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
     ("", "ConfigMap"): configuration.config_map,
     ("", "Endpoints"): network.endpoints,
     ("", "Event"): cluster.event,
+    ("", "LimitRange"): quotas.limit_range,
     ("", "Node"): cluster.node,
+    ("", "PersistentVolume"): storage.persistent_volume,
+    ("", "PersistentVolumeClaim"): storage.persistent_volume_claim,
     ("", "Pod"): pods.pod,
+    ("", "PodTemplate"): workloads.pod_template,
+    ("", "ReplicationController"): workloads.replication_controller,
+    ("", "ResourceQuota"): quotas.resource_quota,
     ("", "Secret"): configuration.secret,
     ("", "Service"): network.service,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): admission.mutating_policy,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): admission.mutating_binding,
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): admission.mutating_webhooks,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): admission.validating_policy,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): admission.validating_binding,
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): admission.validating_webhooks,
+    ("apiregistration.k8s.io", "APIService"): admission.api_service,
     ("apps", "ControllerRevision"): workloads.controller_revision,
     ("apps", "DaemonSet"): workloads.daemon_set,
     ("apps", "Deployment"): workloads.deployment,
     ("apps", "ReplicaSet"): workloads.replica_set,
+    ("apps", "StatefulSet"): statefulsets.stateful_set,
+    ("autoscaling", "HorizontalPodAutoscaler"): autoscaling.autoscaler,
+    ("batch", "CronJob"): schedules.cron_job,
     ("batch", "Job"): batch.job,
+    ("certificates.k8s.io", "CertificateSigningRequest"): access.certificate_request,
     ("coordination.k8s.io", "Lease"): cluster.lease,
     ("discovery.k8s.io", "EndpointSlice"): network.endpoint_slice,
     ("events.k8s.io", "Event"): cluster.grouped_event,
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): access.flow_schema,
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): access.priority_level,
+    ("networking.k8s.io", "IPAddress"): ingress.ip_address,
+    ("networking.k8s.io", "Ingress"): ingress.ingress,
+    ("networking.k8s.io", "IngressClass"): ingress.ingress_class,
+    ("networking.k8s.io", "NetworkPolicy"): ingress.network_policy,
+    ("networking.k8s.io", "ServiceCIDR"): ingress.service_cidr,
+    ("node.k8s.io", "RuntimeClass"): quotas.runtime_class,
+    ("policy", "PodDisruptionBudget"): autoscaling.disruption_budget,
+    ("rbac.authorization.k8s.io", "ClusterRole"): access.cluster_role,
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): access.cluster_role_binding,
+    ("rbac.authorization.k8s.io", "Role"): access.role,
+    ("rbac.authorization.k8s.io", "RoleBinding"): access.role_binding,
+    ("resource.k8s.io", "DeviceClass"): devices.device_class,
+    ("resource.k8s.io", "ResourceClaim"): devices.resource_claim,
+    ("resource.k8s.io", "ResourceClaimTemplate"): devices.resource_claim_template,
+    ("resource.k8s.io", "ResourceSlice"): devices.resource_slice,
+    ("scheduling.k8s.io", "PriorityClass"): quotas.priority_class,
+    ("storage.k8s.io", "CSIDriver"): storage.csi_driver,
+    ("storage.k8s.io", "CSINode"): storage.csi_node,
+    ("storage.k8s.io", "CSIStorageCapacity"): storage.csi_storage_capacity,
+    ("storage.k8s.io", "StorageClass"): storage.storage_class,
+    ("storage.k8s.io", "VolumeAttachment"): storage.volume_attachment,
+    ("storage.k8s.io", "VolumeAttributesClass"): storage.volume_attributes_class,
 }
 _UPDATE: dict[tuple[str, str], Callable[[Object, Object], list[Cause]]] = {
     ("", "ConfigMap"): configuration.update_config_map,
     ("", "Node"): cluster.update_node,
+    ("", "PersistentVolume"): storage.update_persistent_volume,
+    ("", "PersistentVolumeClaim"): storage.update_persistent_volume_claim,
     ("", "Pod"): pods.update,
+    ("", "ResourceQuota"): quotas.update_resource_quota,
     ("", "Secret"): configuration.update_secret,
     ("", "Service"): network.update_service,
     ("apps", "ControllerRevision"): workloads.update_controller_revision,
+    ("apps", "StatefulSet"): statefulsets.update,
     ("batch", "Job"): batch.update,
+    ("networking.k8s.io", "IngressClass"): ingress.update_ingress_class,
+    ("resource.k8s.io", "ResourceSlice"): devices.update_resource_slice,
+    ("scheduling.k8s.io", "PriorityClass"): quotas.update_priority_class,
+    ("storage.k8s.io", "CSIDriver"): storage.update_csi_driver,
+    ("storage.k8s.io", "StorageClass"): storage.update_storage_class,
+    ("storage.k8s.io", "VolumeAttributesClass"): storage.update_volume_attributes_class,
 }

@@ -18,6 +18,11 @@ _SUSPENDED_CHANGES = ("nodeSelector", "tolerations", "affinity", "schedulingGate
 
 def job(obj: Object) -> list[Cause]:
     spec = obj.get("spec") or {}
+    return job_spec(spec) + _selector(obj, spec)
+
+
+def job_spec(spec: Object) -> list[Cause]:
+    """Complaints with paths from `spec` on, about all but the selector, which a template does not have."""
     found: list[Cause] = []
     for key in (
         "parallelism",
@@ -30,7 +35,6 @@ def job(obj: Object) -> list[Cause]:
     ):
         found += not_negative(f"spec.{key}", spec.get(key))
     found += _completion_mode(spec)
-    found += _selector(obj, spec)
     found += _template(spec)
     found += _failure_policy(spec)
     return found

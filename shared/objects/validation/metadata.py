@@ -10,8 +10,18 @@ from shared.objects.validation.causes import Cause, forbidden, invalid, required
 MAX_ANNOTATION_BYTES = 256 * 1024
 
 _STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
-_NAMES: dict[str, Callable[[str], list[str]]] = {"Namespace": names.label, "Service": names.label}
-"""Kinds whose names must be DNS labels; those of all others are subdomains."""
+_NAMES: dict[str, Callable[[str], list[str]]] = {
+    "CertificateSigningRequest": names.path_segment,
+    "ClusterRole": names.path_segment,
+    "ClusterRoleBinding": names.path_segment,
+    # its own validation wants an address
+    "IPAddress": names.path_segment,
+    "Namespace": names.label,
+    "Role": names.path_segment,
+    "RoleBinding": names.path_segment,
+    "Service": names.label,
+}
+"""Kinds whose names are not DNS subdomains."""
 
 
 def create(resource: Resource, obj: Mapping[str, Any]) -> list[Cause]:

@@ -17,6 +17,11 @@ SUBDOMAIN_MESSAGE = (
     "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+WILDCARD_MESSAGE = (
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+    "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', "
+    r"regex used for validation is '\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
 CONFIG_KEY_MESSAGE = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
     "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
@@ -43,6 +48,20 @@ def subdomain(text: str) -> list[str]:
     """Complaints about a DNS subdomain: labels joined by dots, at most 253 characters."""
     found = ["must be no more than 253 characters"] if len(text) > 253 else []
     return found if _SUBDOMAIN.fullmatch(text) else [*found, SUBDOMAIN_MESSAGE]
+
+
+def wildcard_subdomain(text: str) -> list[str]:
+    """Complaints about a DNS subdomain whose first label is `*`."""
+    if text.startswith("*.") and _SUBDOMAIN.fullmatch(text[2:]):
+        return []
+    return [WILDCARD_MESSAGE]
+
+
+def path_segment(text: str) -> list[str]:
+    """Complaints about a name that may hold anything that fits between two slashes of a URL."""
+    if text in (".", ".."):
+        return [f"may not be '{text}'"]
+    return [f"may not contain '{one}'" for one in "/%" if one in text]
 
 
 def qualified_name(text: str) -> list[str]:

@@ -87,11 +87,11 @@ def _affinity(at: str, affinity: Object) -> list[Cause]:
         if not terms:
             found.append(required(field, "must have at least one node selector term"))
         for index, term in enumerate(terms):
-            found += _node_term(f"{field}[{index}]", term)
+            found += node_term(f"{field}[{index}]", term)
     for index, one in enumerate(node.get("preferredDuringSchedulingIgnoredDuringExecution") or ()):
         field = f"{at}.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[{index}]"
         found += _weight(field, one)
-        found += _node_term(f"{field}.preference", one.get("preference") or {})
+        found += node_term(f"{field}.preference", one.get("preference") or {})
     for kind in ("podAffinity", "podAntiAffinity"):
         pods = affinity.get(kind) or {}
         for index, term in enumerate(pods.get("requiredDuringSchedulingIgnoredDuringExecution") or ()):
@@ -108,7 +108,8 @@ def _weight(at: str, one: Object) -> list[Cause]:
     return [] if 1 <= weight <= 100 else [invalid(f"{at}.weight", weight, "must be in the range 1-100")]
 
 
-def _node_term(at: str, term: Object) -> list[Cause]:
+def node_term(at: str, term: Object) -> list[Cause]:
+    """Complaints about one term of a node selector."""
     found: list[Cause] = []
     for index, one in enumerate(term.get("matchExpressions") or ()):
         field = f"{at}.matchExpressions[{index}]"

@@ -35,10 +35,14 @@ def volumes(at: str, given: Iterable[Object]) -> list[Cause]:
         if not sources:
             found.append(required(field, "must specify a volume type"))
         else:
-            check = _SOURCES.get(sources[0])
-            if check is not None:
-                found += check(f"{field}.{sources[0]}", volume[sources[0]])
+            found += source(f"{field}.{sources[0]}", sources[0], volume[sources[0]])
     return found
+
+
+def source(at: str, kind: str, given: Object) -> list[Cause]:
+    """Complaints about the volume source of that kind, for example hostPath."""
+    check = _SOURCES.get(kind)
+    return check(at, given) if check is not None else []
 
 
 def _empty_dir(at: str, source: Object) -> list[Cause]:

@@ -1,4 +1,4 @@
-"""Deployments, ReplicaSets, DaemonSets and controller revisions."""
+"""Deployments, ReplicaSets, DaemonSets, ReplicationControllers, pod templates and controller revisions."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ def daemon_set(obj: Object) -> list[Cause]:
     return found
 
 
+def replication_controller(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    found = not_negative("spec.replicas", spec.get("replicas"))
+    found += not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
+    selector, template = spec.get("selector") or {}, spec.get("template")
+    if not selector:
+        found.append(required("spec.selector"))
+    if template is None:
+        return [*found, required("spec.template")]
+    return found + _template(template, {"matchLabels": selector}, fits=not selector)
+
+
+def pod_template(obj: Object) -> list[Cause]:
+    return pods.template("template", obj.get("template") or {})
+
+
 def _replicated(spec: Object, kind: str) -> list[Cause]:
     found = not_negative("spec.replicas", spec.get("replicas"))
     found += not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
@@ -52,8 +68,6 @@ def _replicated(spec: Object, kind: str) -> list[Cause]:
 def selector_and_template(spec: Object, kind: str) -> list[Cause]:
     """Complaints about the selector, the template, and whether the one selects the other."""
     selector = spec.get("selector")
-    template = spec.get("template") or {}
-    labels = (template.get("metadata") or {}).get("labels")
     found: list[Cause] = []
     usable = True
     if selector is None:
@@ -67,7 +81,14 @@ def selector_and_template(spec: Object, kind: str) -> list[Cause]:
         elif complaints:
             found.append(invalid("spec.selector", selector, "invalid label selector"))
             usable = False
-    if usable and not _selects(selector, labels):
+    return found + _template(spec.get("template") or {}, selector, fits=not usable)
+
+
+def _template(template: Object, selector: Object | None, *, fits: bool) -> list[Cause]:
+    """Complaints about a template whose pods run until they are stopped; `fits` if it need not match the selector."""
+    labels = (template.get("metadata") or {}).get("labels")
+    found: list[Cause] = []
+    if not fits and not _selects(selector, labels):
         found.append(invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"))
     found += pods.template("spec.template", template)
     spec_of_pod = template.get("spec") or {}

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -171,20 +171,31 @@ class Cluster:
         return done.stdout + done.stderr
 
 
+def _claim(claim: socket.socket) -> int:
+    """A number that no other test on this machine has as long as the socket is open."""
+    for number in range(40):
+        with suppress(OSError):
+            claim.bind(f"\0wherry-test-network-{number}")
+            return number
+    raise RuntimeError("forty tests have networks already")
+
+
 @contextmanager
 def underlay_of(directory: Path, nodes: int) -> Iterator[Cluster]:
-    name = "t" + "".join(random.choices(string.ascii_lowercase + string.digits, k=6))
-    block = random.randrange(1, 250)
-    pods, services = f"10.{random.randrange(150, 200)}.0.0/16", f"10.{random.randrange(200, 240)}.0.0/16"
-    underlay = Underlay(
-        name, f"10.88.{block}.0/24", pod_cidr=pods, service_cidr=services, remember=directory / "forwarding"
-    )
-    cluster = Cluster(name, underlay, pods, services, directory)
-    try:
-        cluster.nodes = underlay.up([f"node-{number}" for number in range(1, nodes + 1)])
-        yield cluster
-    finally:
-        for answerer in cluster.answerers:
-            answerer.close()
-        underlay.down()
-    assert underlay.leftovers() == []
+    # tests that run at the same time share the host's routing table
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as claim:
+        number = _claim(claim)
+        name = "t" + "".join(random.choices(string.ascii_lowercase + string.digits, k=6))
+        pods, services = f"10.{150 + number}.0.0/16", f"10.{200 + number}.0.0/16"
+        underlay = Underlay(
+            name, f"10.88.{1 + number}.0/24", pod_cidr=pods, service_cidr=services, remember=directory / "forwarding"
+        )
+        cluster = Cluster(name, underlay, pods, services, directory)
+        try:
+            cluster.nodes = underlay.up([f"node-{number}" for number in range(1, nodes + 1)])
+            yield cluster
+        finally:
+            for answerer in cluster.answerers:
+                answerer.close()
+            underlay.down()
+        assert underlay.leftovers() == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.oci.conftest import Bundle
+from tests.integration.oci.conftest import Bundle, command
 
 pytestmark = pytest.mark.root
 
@@ -70,7 +70,7 @@ def test_a_path_of_another_type_is_refused(bundle: Bundle) -> None:
 def test_a_user_namespace_maps_ids(bundle: Bundle) -> None:
     mapping = [{"containerID": 0, "hostID": 100000, "size": 1000}]
     bundle.linux["namespaces"].append({"type": "user"})
-    bundle.linux |= {"uidMappings": mapping, "gidMappings": mapping}
+    bundle.linux.update(uidMappings=mapping, gidMappings=mapping)
     bundle.shell("tr -s ' ' < /proc/self/uid_map; id; echo x > /dev/null; sleep 1000")
     bundle.create()
     assert os.stat(f"/proc/{bundle.state()['pid']}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
@@ -85,7 +85,7 @@ def test_a_user_namespace_maps_ids(bundle: Bundle) -> None:
 def test_a_user_namespace_is_joined_by_its_path(bundle: Bundle) -> None:
     mapping = [{"containerID": 0, "hostID": 100000, "size": 1000}]
     bundle.linux["namespaces"].append({"type": "user"})
-    bundle.linux |= {"uidMappings": mapping, "gidMappings": mapping}
+    bundle.linux.update(uidMappings=mapping, gidMappings=mapping)
     bundle.process["args"] = ["sleep", "1000"]
     bundle.create()
     first = bundle.state()["pid"]
@@ -169,7 +169,7 @@ def test_copying_up_fills_a_tmpfs_with_what_was_below(bundle: Bundle) -> None:
 
 def test_a_read_only_root_and_masked_and_read_only_paths(bundle: Bundle) -> None:
     bundle.config["root"]["readonly"] = True
-    bundle.linux |= {"maskedPaths": ["/proc/kcore", "/etc", "/none"], "readonlyPaths": ["/proc/sys", "/none"]}
+    bundle.linux.update(maskedPaths=["/proc/kcore", "/etc", "/none"], readonlyPaths=["/proc/sys", "/none"])
     bundle.shell("touch /x; echo 1 > /proc/sys/kernel/sem; head -c 1 /proc/kcore | wc -c; ls /etc | wc -l")
     done = bundle.foreground()
     assert done.stdout.split() == ["0", "0"]
@@ -196,7 +196,7 @@ def test_limits_are_set_and_changed_in_its_control_groups(bundle: Bundle) -> Non
     bundle.ok("start", bundle.id)
     groups = Path(f"/proc/{bundle.state()['pid']}/cgroup").read_text()
     assert f"/{bundle.id}/container" in groups
-    (limit,) = [path for path in Path("/sys/fs/cgroup").glob(f"**/{bundle.id}/container/pids.max")][:1]
+    limit = next(Path("/sys/fs/cgroup").glob(f"**/{bundle.id}/container/pids.max"))
     assert limit.read_text() == "50\n"
     changes = bundle.directory / "changes.json"
     changes.write_text('{"pids": {"limit": 20}}')
@@ -220,16 +220,14 @@ def test_devices_that_are_denied_cannot_be_opened(bundle: Bundle) -> None:
 
 
 def test_identity_capabilities_and_limits_of_the_process(bundle: Bundle) -> None:
-    bundle.process |= {
-        "user": {"uid": 1000, "gid": 1001, "additionalGids": [5, 6], "umask": 0o27},
-        "noNewPrivileges": True,
-        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}],
-        "oomScoreAdj": 300,
-        "capabilities": {
-            name: ["CAP_KILL", "CAP_CHOWN"] for name in ("bounding", "effective", "permitted", "inheritable")
-        }
-        | {"ambient": ["CAP_KILL"]},
-    }
+    sets = {name: ["CAP_KILL", "CAP_CHOWN"] for name in ("bounding", "effective", "permitted", "inheritable")}
+    bundle.process.update(
+        user={"uid": 1000, "gid": 1001, "additionalGids": [5, 6], "umask": 0o27},
+        noNewPrivileges=True,
+        rlimits=[{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}],
+        oomScoreAdj=300,
+        capabilities=sets | {"ambient": ["CAP_KILL"]},
+    )
     bundle.shell(
         "id -u; id -g; id -G; umask; grep -E 'NoNewPrivs|Cap(Bnd|Eff|Amb)' /proc/self/status;"
         " ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj; echo $HOME"
@@ -263,7 +261,7 @@ def test_the_seccomp_filter_is_in_force(bundle: Bundle) -> None:
 def test_labels_of_absent_security_modules_are_refused(bundle: Bundle, changes: dict[str, str], named: str) -> None:
     if Path("/sys/module/apparmor/parameters/enabled").exists() and named.startswith("app"):
         pytest.skip("this host has AppArmor")
-    bundle.process |= changes
+    bundle.process.update(changes)
     assert named in bundle.foreground().stderr
 
 
@@ -274,7 +272,7 @@ def receive_console(path: Path, received: list[int]) -> threading.Thread:
 
     def accept() -> None:
         with listener, listener.accept()[0] as connection:
-            received += socket.recv_fds(connection, 4096, 1)[1]
+            received.extend(socket.recv_fds(connection, 4096, 1)[1])
 
     thread = threading.Thread(target=accept)
     thread.start()
@@ -296,7 +294,7 @@ def read_all(master: int) -> bytes:
 def test_a_terminal_is_sent_to_the_console_socket(bundle: Bundle, tmp_path: Path) -> None:
     received: list[int] = []
     thread = receive_console(tmp_path / "s", received)
-    bundle.process |= {"terminal": True, "consoleSize": {"width": 90, "height": 30}}
+    bundle.process.update(terminal=True, consoleSize={"width": 90, "height": 30})
     bundle.shell("tty; stty size; test -c /dev/console && echo console")
     bundle.save()
     words = ["create", "--bundle", str(bundle.directory), "--console-socket", str(tmp_path / "s"), bundle.id]
@@ -320,19 +318,9 @@ def test_descriptors_to_preserve_reach_the_program_and_no_others_do(bundle: Bund
     (tmp_path / "kept").write_text("kept")
     bundle.shell("cat <&3; echo; ls /proc/self/fd | wc -l")
     bundle.save()
-    fd = os.open(tmp_path / "kept", os.O_RDONLY)
-    words = ["run", "--preserve-fds", "1", "--bundle", str(bundle.directory), bundle.id]
-    script = f'exec 3<&{fd} 9<&{fd}; exec "$@"'
-    try:
-        from tests.integration.oci.conftest import command
-
-        done = subprocess.run(
-            ["sh", "-c", script, "sh", *command(), "--root", str(bundle.root), *words],
-            pass_fds=[fd],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    finally:
-        os.close(fd)
-    assert done.stdout.split() == ["kept", "5"]
+    words = ["--root", str(bundle.root), "run", "--preserve-fds", "1", "--bundle", str(bundle.directory), bundle.id]
+    script = 'exec 3<"$0" 9<"$0"; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, str(tmp_path / "kept"), *command(), *words], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["kept", "5"], done.stderr

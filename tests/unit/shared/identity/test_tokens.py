@@ -1,6 +1,8 @@
 """Tokens: what is issued verifies as the same caller, and nothing else verifies."""
 
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import jwt
 import pytest
@@ -74,6 +76,20 @@ def test_the_node_of_a_pod_bound_token_is_information_only(key: TokenKey) -> Non
 def test_an_expired_token_is_refused(key: TokenKey) -> None:
     with pytest.raises(Unauthorized):
         tokens.verify(key, tokens.issue(key, "ada", [], -10))
+
+
+def test_a_token_that_was_good_is_refused_once_it_has_expired(key: TokenKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(minutes=2)
+
+    token = tokens.issue(key, "ada", [], 60)
+    assert tokens.verify(key, token) is tokens.verify(key, token)
+    monkeypatch.setattr("jwt.api_jwt.datetime", Later)
+    monkeypatch.setattr(tokens.time, "time", lambda: Later.now(UTC).timestamp())
+    with pytest.raises(Unauthorized):
+        tokens.verify(key, token)
 
 
 def test_a_token_for_another_audience_is_refused(key: TokenKey) -> None:

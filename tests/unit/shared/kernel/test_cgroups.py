@@ -222,6 +222,8 @@ def run(program: bytes, kind: int, access: int, major: int, minor: int) -> int:
                 registers[target] &= value
             case 0x77:
                 registers[target] >>= value
+            case 0x15:
+                position += offset if registers[target] == value else 0
             case 0x55:
                 position += offset if registers[target] != value else 0
             case 0x95:
@@ -243,3 +245,19 @@ def test_a_device_is_permitted_by_a_rule_for_all_of_the_access_asked_for() -> No
     assert run(program, char, make, 136, 77) == 0
     assert run(program, block, make, 8, 0) == 1
     assert run(program, block, make | read, 8, 0) == 0
+
+
+def test_of_several_device_rules_the_last_that_fits_decides() -> None:
+    program = devices.program(
+        (
+            DeviceRule("c", 1, None, "rwm"),
+            DeviceRule("a", None, None, "rwm", allow=False),
+            DeviceRule("c", 10, None, "rwm"),
+            DeviceRule("c", 10, 7, "w", allow=False),
+        )
+    )
+    char, read, write = 2, 2, 4
+    assert run(program, char, read, 1, 3) == 0
+    assert run(program, char, read | write, 10, 1) == 1
+    assert run(program, char, read, 10, 7) == 1
+    assert run(program, char, read | write, 10, 7) == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 import pytest
 from hypothesis import given
@@ -38,8 +39,10 @@ def test_an_attribute_that_is_too_long_is_refused() -> None:
 
 
 def test_the_kernels_own_words_are_the_error() -> None:
-    body = (-errno.EEXIST).to_bytes(4, "little", signed=True) + bytes(16) + wire.text(1, "it is there already")
-    failure = error_of(Reply(wire.TYPE_ERROR, wire.F_ACK_ATTRIBUTES, 1, body))
+    header = bytes(wire.HEADER_SIZE)
+    code = (-errno.EEXIST).to_bytes(4, sys.byteorder, signed=True)
+    packet = header + code + header + wire.text(1, "it is there already")
+    failure = error_of(Reply(wire.TYPE_ERROR, wire.F_ACK_ATTRIBUTES, 1, packet))
     assert failure is not None
     assert (failure.errno, failure.strerror) == (errno.EEXIST, "it is there already")
-    assert error_of(Reply(wire.TYPE_ERROR, 0, 1, bytes(20))) is None
+    assert error_of(Reply(wire.TYPE_ERROR, 0, 1, bytes(36))) is None

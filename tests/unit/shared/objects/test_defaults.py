@@ -176,6 +176,74 @@ def test_a_namespace_carries_its_name_as_a_label() -> None:
     assert made["status"] == {"phase": "Active"}
 
 
+def test_a_replication_controller_takes_selector_and_labels_from_its_template() -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}
+    made = defaulted("v1", "ReplicationController", {"metadata": {}, "spec": {"template": template}})
+    assert (made["metadata"]["labels"], made["spec"]["selector"], made["spec"]["replicas"]) == (
+        {"a": "b"},
+        {"a": "b"},
+        1,
+    )
+
+
+def test_the_claims_of_a_stateful_set_are_complete_objects() -> None:
+    made = defaulted("apps/v1", "StatefulSet", {"spec": {"volumeClaimTemplates": [{"metadata": {"name": "d"}}]}})
+    (claim,) = made["spec"]["volumeClaimTemplates"]
+    assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
+    assert (claim["spec"]["volumeMode"], claim["status"]) == ("Filesystem", {"phase": "Pending"})
+    assert made["spec"]["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+
+
+def test_an_autoscaler_aims_at_the_cpu_by_default() -> None:
+    made = defaulted("autoscaling/v2", "HorizontalPodAutoscaler", {"spec": {"maxReplicas": 3}})
+    assert made["spec"]["metrics"] == [
+        {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
+    ]
+    assert "behavior" not in made["spec"]
+
+
+def test_half_of_a_scaling_behavior_is_completed() -> None:
+    down = {"stabilizationWindowSeconds": 10, "selectPolicy": "Min"}
+    made = defaulted("autoscaling/v2", "HorizontalPodAutoscaler", {"spec": {"behavior": {"scaleDown": down}}})
+    behavior = made["spec"]["behavior"]
+    assert behavior["scaleDown"] == {**down, "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
+
+
+def test_limits_default_to_the_maximum_and_requests_to_limits_or_the_minimum() -> None:
+    container = {"type": "Container", "max": {"memory": "1Gi"}, "min": {"cpu": "1"}}
+    claims = {"type": "PersistentVolumeClaim", "max": {"storage": "5Gi"}}
+    made = defaulted("v1", "LimitRange", {"spec": {"limits": [container, claims]}})["spec"]["limits"]
+    assert made[0]["default"] == {"memory": "1Gi"}
+    assert made[0]["defaultRequest"] == {"cpu": "1", "memory": "1Gi"}
+    assert made[1] == claims
+
+
+def test_a_definition_gets_its_names_and_its_stored_version() -> None:
+    versions = [{"name": "v2", "served": True, "storage": False}, {"name": "v1", "served": True, "storage": True}]
+    spec = {"names": {"plural": "ads", "kind": "Ad"}, "versions": versions}
+    made = defaulted("apiextensions.k8s.io/v1", "CustomResourceDefinition", {"spec": spec})
+    assert made["spec"]["names"] == {"plural": "ads", "kind": "Ad", "singular": "ad", "listKind": "AdList"}
+    assert made["spec"]["conversion"] == {"strategy": "None"}
+    assert made["status"]["storedVersions"] == ["v1"]
+
+
+def test_bindings_name_the_group_of_roles_users_and_groups() -> None:
+    subjects = [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s", "namespace": "n"}]
+    binding = {"roleRef": {"kind": "Role", "name": "r", "apiGroup": ""}, "subjects": subjects}
+    made = defaulted("rbac.authorization.k8s.io/v1", "RoleBinding", binding)
+    group = "rbac.authorization.k8s.io"
+    assert made["roleRef"]["apiGroup"] == group
+    assert [one.get("apiGroup") for one in made["subjects"]] == [group, None]
+
+
+def test_flow_control_has_its_queues() -> None:
+    level = {"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {}}}}}
+    limited = defaulted("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", level)["spec"]["limited"]
+    assert limited["nominalConcurrencyShares"] == 30
+    assert limited["limitResponse"]["queuing"] == {"queues": 64, "handSize": 8, "queueLengthLimit": 50}
+
+
 @given(
     st.sampled_from([one.schema for one in registry.all_resources()]).flatmap(
         lambda kind: st.tuples(st.just(kind), objects(kind))

@@ -3,17 +3,40 @@ import pytest
 from shared.objects import groups, registry, schema
 
 SERVED = {
-    "v1": "bindings configmaps endpoints events namespaces nodes pods secrets serviceaccounts services",
-    "apps/v1": "controllerrevisions daemonsets deployments replicasets",
-    "batch/v1": "jobs",
-    "coordination.k8s.io/v1": "leases",
-    "discovery.k8s.io/v1": "endpointslices",
+    "v1": (
+        "bindings componentstatuses configmaps endpoints events limitranges namespaces nodes persistentvolumeclaims "
+        "persistentvolumes pods podtemplates replicationcontrollers resourcequotas secrets serviceaccounts services"
+    ),
+    "apiregistration.k8s.io/v1": "apiservices",
+    "apps/v1": "controllerrevisions daemonsets deployments replicasets statefulsets",
     "events.k8s.io/v1": "events",
     "authentication.k8s.io/v1": "selfsubjectreviews tokenreviews",
     "authorization.k8s.io/v1": (
         "localsubjectaccessreviews selfsubjectaccessreviews selfsubjectrulesreviews subjectaccessreviews"
     ),
+    "autoscaling/v2": "horizontalpodautoscalers",
+    "autoscaling/v1": "horizontalpodautoscalers",
+    "batch/v1": "cronjobs jobs",
+    "certificates.k8s.io/v1": "certificatesigningrequests",
+    "networking.k8s.io/v1": "ingressclasses ingresses ipaddresses networkpolicies servicecidrs",
+    "policy/v1": "poddisruptionbudgets",
+    "rbac.authorization.k8s.io/v1": "clusterrolebindings clusterroles rolebindings roles",
+    "storage.k8s.io/v1": (
+        "csidrivers csinodes csistoragecapacities storageclasses volumeattachments volumeattributesclasses"
+    ),
+    "admissionregistration.k8s.io/v1": (
+        "mutatingadmissionpolicies mutatingadmissionpolicybindings mutatingwebhookconfigurations "
+        "validatingadmissionpolicies validatingadmissionpolicybindings validatingwebhookconfigurations"
+    ),
+    "apiextensions.k8s.io/v1": "customresourcedefinitions",
+    "scheduling.k8s.io/v1": "priorityclasses",
+    "coordination.k8s.io/v1": "leases",
+    "node.k8s.io/v1": "runtimeclasses",
+    "discovery.k8s.io/v1": "endpointslices",
+    "resource.k8s.io/v1": "deviceclasses resourceclaims resourceclaimtemplates resourceslices",
+    "flowcontrol.apiserver.k8s.io/v1": "flowschemas prioritylevelconfigurations",
 }
+"""In the order of discovery."""
 
 
 def every_struct() -> list[schema.Struct]:
@@ -30,6 +53,7 @@ def test_exactly_the_named_resources_are_served() -> None:
     for one in registry.all_resources():
         served.setdefault(one.api_version, []).append(one.plural)
     assert {version: " ".join(sorted(plurals)) for version, plurals in served.items()} == SERVED
+    assert list(served) == list(SERVED)
 
 
 def test_every_type_named_in_the_table_is_declared() -> None:
@@ -67,17 +91,23 @@ def test_a_resource_is_found_by_url_and_by_kind() -> None:
 
 
 def test_what_is_not_served_is_not_found() -> None:
-    assert registry.by_plural("apps", "v1", "statefulsets") is None
+    assert registry.by_plural("apps", "v1", "podsets") is None
     assert registry.by_plural("apps", "v9", "deployments") is None
     assert registry.by_kind("v1", "PodList") is None
 
 
-def test_cluster_scoped_kinds_cannot_be_selected_by_namespace() -> None:
+def test_cluster_scoped_kinds_with_selectors_of_their_own_cannot_be_selected_by_namespace() -> None:
     nodes, pods = registry.by_plural("", "v1", "nodes"), registry.by_plural("", "v1", "pods")
     assert nodes is not None
     assert pods is not None
     assert nodes.field_selectors == ("metadata.name", "spec.unschedulable")
     assert "metadata.namespace" in pods.field_selectors
+
+
+def test_what_cannot_be_listed_has_no_field_selectors() -> None:
+    reviews = registry.by_plural("authorization.k8s.io", "v1", "subjectaccessreviews")
+    assert reviews is not None
+    assert reviews.field_selectors == ()
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from shared.errors import BadRequest
-from shared.objects import registry, tables
+from shared.objects import decoding, defaults, registry, tables
+from tests.unit.shared.objects.schema_objects import objects
 
 NOW = datetime(2026, 11, 24, 8, 15, 35, tzinfo=UTC)
 CREATED = "2026-11-24T08:10:32Z"
@@ -332,3 +335,250 @@ def test_a_table_carries_what_is_asked_for_of_each_object() -> None:
     assert tables.row(resource, obj, "Object", NOW)["object"] == {"apiVersion": "v1", "kind": "ConfigMap", **obj}
     with pytest.raises(BadRequest):
         tables.table(resource, [obj], include_object="Half", now=NOW)
+
+
+CLUSTER_ROWS: list[tuple[str, str, dict[str, Any], list[Any]]] = [
+    (
+        "apps/v1",
+        "StatefulSet",
+        {
+            "spec": {"replicas": 3, "template": {"spec": {"containers": [{"name": "a", "image": "i"}]}}},
+            "status": {"readyReplicas": 2},
+        },
+        ["n", "2/3", AGE, "a", "i"],
+    ),
+    (
+        "batch/v1",
+        "CronJob",
+        {
+            "spec": {"schedule": "@daily", "suspend": False, "timeZone": "UTC", "jobTemplate": {}},
+            "status": {"active": [{}], "lastScheduleTime": "2026-11-24T08:15:05Z"},
+        },
+        ["n", "@daily", "UTC", "False", 1, "30s", AGE, "", "", "<none>"],
+    ),
+    (
+        "v1",
+        "ReplicationController",
+        {"spec": {"replicas": 2, "selector": {"a": "b"}}, "status": {"replicas": 1}},
+        ["n", 2, 1, 0, AGE, "", "", "a=b"],
+    ),
+    ("v1", "PodTemplate", {"template": {"metadata": {"labels": {"a": "b"}}}}, ["n", "", "", "a=b"]),
+    (
+        "v1",
+        "PersistentVolume",
+        {
+            "spec": {
+                "capacity": {"storage": "10Gi"},
+                "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "claimRef": {"namespace": "ns", "name": "c"},
+                "storageClassName": "fast",
+                "volumeMode": "Block",
+            },
+            "status": {"phase": "Bound"},
+        },
+        ["n", "10Gi", "RWO,RWX", "Retain", "Bound", "ns/c", "fast", "<unset>", "", AGE, "Block"],
+    ),
+    (
+        "v1",
+        "PersistentVolumeClaim",
+        {"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast"}, "status": {"phase": "Pending"}},
+        ["n", "Pending", "", "", "", "fast", "<unset>", AGE, "<unset>"],
+    ),
+    (
+        "v1",
+        "PersistentVolumeClaim",
+        {
+            "spec": {"volumeName": "v", "volumeMode": "Filesystem"},
+            "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOncePod"]},
+        },
+        ["n", "Bound", "v", "1Gi", "RWOP", "", "<unset>", AGE, "Filesystem"],
+    ),
+    (
+        "v1",
+        "ResourceQuota",
+        {"status": {"hard": {"pods": "10", "limits.cpu": "2"}, "used": {"pods": "3"}}},
+        ["n", "pods: 3/10", "limits.cpu: 0/2", AGE],
+    ),
+    (
+        "v1",
+        "ComponentStatus",
+        {"conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]},
+        ["n", "Healthy", "ok", ""],
+    ),
+    ("v1", "LimitRange", {}, ["n", CREATED]),
+    (
+        "networking.k8s.io/v1",
+        "Ingress",
+        {
+            "spec": {"rules": [{"host": "a.example"}], "tls": [{}], "ingressClassName": "x"},
+            "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}},
+        },
+        ["n", "x", "a.example", "10.0.0.1", "80, 443", AGE],
+    ),
+    ("networking.k8s.io/v1", "Ingress", {"spec": {"rules": [{}]}}, ["n", "<none>", "*", "", "80", AGE]),
+    (
+        "networking.k8s.io/v1",
+        "IngressClass",
+        {"spec": {"controller": "a.b/c", "parameters": {"apiGroup": "a.b", "kind": "P", "name": "p"}}},
+        ["n", "a.b/c", "P.a.b/p", AGE],
+    ),
+    ("networking.k8s.io/v1", "NetworkPolicy", {"spec": {"podSelector": {}}}, ["n", "<none>", AGE]),
+    (
+        "networking.k8s.io/v1",
+        "IPAddress",
+        {"spec": {"parentRef": {"resource": "services", "namespace": "ns", "name": "s"}}},
+        ["n", "services/ns/s"],
+    ),
+    ("networking.k8s.io/v1", "ServiceCIDR", {"spec": {"cidrs": ["10.0.0.0/16"]}}, ["n", "10.0.0.0/16", AGE]),
+    (
+        "policy/v1",
+        "PodDisruptionBudget",
+        {"spec": {"maxUnavailable": "30%"}, "status": {"disruptionsAllowed": 1}},
+        ["n", "N/A", "30%", 1, AGE],
+    ),
+    (
+        "rbac.authorization.k8s.io/v1",
+        "RoleBinding",
+        {
+            "roleRef": {"kind": "Role", "name": "r"},
+            "subjects": [
+                {"kind": "User", "name": "u"},
+                {"kind": "User", "name": "v"},
+                {"kind": "ServiceAccount", "namespace": "ns", "name": "s"},
+            ],
+        },
+        ["n", "Role/r", AGE, "u, v", "", "ns/s"],
+    ),
+    (
+        "storage.k8s.io/v1",
+        "StorageClass",
+        {
+            "metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            "provisioner": "p",
+        },
+        ["n (default)", "p", "Delete", "Immediate", False, AGE],
+    ),
+    (
+        "storage.k8s.io/v1",
+        "CSIDriver",
+        {"spec": {"attachRequired": False, "volumeLifecycleModes": ["Persistent"]}},
+        ["n", False, False, False, "<unset>", False, "Persistent", AGE],
+    ),
+    ("storage.k8s.io/v1", "CSINode", {"spec": {"drivers": [{}]}}, ["n", 1, AGE]),
+    (
+        "storage.k8s.io/v1",
+        "VolumeAttachment",
+        {"spec": {"attacher": "a", "nodeName": "x", "source": {"persistentVolumeName": "v"}}},
+        ["n", "a", "v", "x", False, AGE],
+    ),
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicy",
+        {"spec": {"validations": [{}], "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}}},
+        ["n", 1, "v1/ConfigMap", AGE],
+    ),
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicyBinding",
+        {"spec": {"policyName": "p", "paramRef": {"namespace": "ns", "name": "c"}}},
+        ["n", "p", "ns/c", AGE],
+    ),
+    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", {"webhooks": [{}, {}]}, ["n", 2, AGE]),
+    (
+        "certificates.k8s.io/v1",
+        "CertificateSigningRequest",
+        {
+            "spec": {"signerName": "a/b", "username": "u", "expirationSeconds": 3600},
+            "status": {"conditions": [{"type": "Approved"}], "certificate": "eA=="},
+        },
+        ["n", AGE, "a/b", "u", "60m", "Approved,Issued"],
+    ),
+    ("scheduling.k8s.io/v1", "PriorityClass", {"value": 7, "preemptionPolicy": "Never"}, ["n", 7, False, AGE, "Never"]),
+    ("node.k8s.io/v1", "RuntimeClass", {"handler": "h"}, ["n", "h", AGE]),
+    ("resource.k8s.io/v1", "ResourceClaim", {"status": {}}, ["n", "pending", AGE]),
+    (
+        "resource.k8s.io/v1",
+        "ResourceClaim",
+        {"status": {"allocation": {"devices": {}}, "reservedFor": [{}]}},
+        ["n", "allocated,reserved", AGE],
+    ),
+    (
+        "flowcontrol.apiserver.k8s.io/v1",
+        "FlowSchema",
+        {
+            "spec": {"priorityLevelConfiguration": {"name": "l"}, "matchingPrecedence": 9},
+            "status": {"conditions": [{"type": "Dangling", "status": "False"}]},
+        },
+        ["n", "l", 9, "<none>", AGE, "False"],
+    ),
+    (
+        "flowcontrol.apiserver.k8s.io/v1",
+        "PriorityLevelConfiguration",
+        {"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 30, "limitResponse": {"type": "Reject"}}}},
+        ["n", "Limited", 30, "<none>", "<none>", "<none>", AGE],
+    ),
+    (
+        "apiregistration.k8s.io/v1",
+        "APIService",
+        {
+            "spec": {"service": {"namespace": "ns", "name": "s"}},
+            "status": {"conditions": [{"type": "Available", "status": "False", "reason": "Gone"}]},
+        },
+        ["n", "ns/s", "False (Gone)", AGE],
+    ),
+]
+
+
+@pytest.mark.parametrize(("api_version", "kind", "obj", "expected"), CLUSTER_ROWS)
+def test_the_other_kinds_read_as_kubectl_shows_them(
+    api_version: str, kind: str, obj: dict[str, Any], expected: list[Any]
+) -> None:
+    assert cells(api_version, kind, obj) == expected
+
+
+CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}}
+QUEUE = {"type": "External", "external": {"metric": {"name": "q"}, "target": {"averageValue": "30"}}}
+USED = {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 12}}}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "current", "text"),
+    [
+        ([], [], "<none>"),
+        ([CPU], [], "cpu: <unknown>/80%"),
+        ([CPU, QUEUE], [USED], "cpu: 12%/80%, <unknown>/30 (avg)"),
+        ([CPU, QUEUE, QUEUE, QUEUE], [USED], "cpu: 12%/80%, <unknown>/30 (avg) + 2 more..."),
+    ],
+)
+def test_autoscalers_show_what_they_aim_at(metrics: list[Any], current: list[Any], text: str) -> None:
+    spec = {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "maxReplicas": 5, "metrics": metrics}
+    made = cells("autoscaling/v2", "HorizontalPodAutoscaler", {"spec": spec, "status": {"currentMetrics": current}})
+    assert made == ["n", "Deployment/d", text, "<unset>", 5, 0, AGE]
+
+
+def test_the_first_version_of_an_autoscaler_shows_the_same() -> None:
+    spec = {"scaleTargetRef": {"kind": "D", "name": "d"}, "maxReplicas": 5, "targetCPUUtilizationPercentage": 80}
+    obj = {"spec": spec, "status": {"currentReplicas": 1, "currentCPUUtilizationPercentage": 12}}
+    assert cells("autoscaling/v1", "HorizontalPodAutoscaler", obj)[2:6] == ["cpu: 12%/80%", "<unset>", 5, 1]
+
+
+def test_a_default_table_without_objects_has_no_rows_at_all() -> None:
+    limits, maps = registry.by_kind("v1", "LimitRange"), registry.by_kind("v1", "ConfigMap")
+    assert limits is not None
+    assert maps is not None
+    assert tables.table(limits, [])["rows"] is None
+    assert tables.table(maps, [])["rows"] == []
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from([one for one in registry.all_resources() if len(one.verbs) > 1]).flatmap(
+        lambda one: st.tuples(st.just(one), objects(one.schema, depth=5))
+    )
+)
+def test_any_object_fits_the_columns_of_its_kind(drawn: tuple[registry.Resource, dict[str, Any]]) -> None:
+    resource, obj = drawn
+    decoding.conform(resource.schema, obj)
+    defaults.apply_defaults(resource, obj)
+    assert len(tables.row(resource, obj, now=NOW)["cells"]) == len(resource.columns)
