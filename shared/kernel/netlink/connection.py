@@ -27,6 +27,7 @@ _ACK_MESSAGE = 1
 # one receive must hold the largest chunk the kernel sends: dumps use up to 32 KiB
 _RECEIVE = 1 << 18
 _BUFFER = 8 << 20
+_ATTEMPTS = 10
 
 
 class NetlinkError(OSError):
@@ -100,6 +101,16 @@ class NetlinkSocket:
         self._sequence += 1
         self._socket.send(wire.encode(message, self._sequence, wire.F_DUMP))
         return self._replies()
+
+    def snapshot(self, message: Message) -> list[Reply]:
+        """All objects that the request selects, asked for again when they changed meanwhile; raises NetlinkError."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return list(self.dump(message))
+            except NetlinkError as exc:
+                if exc.errno != errno.EINTR:
+                    raise
+        raise NetlinkError(errno.EINTR, f"objects changed during each of {_ATTEMPTS} dumps")
 
     def send_datagram(self, datagram: bytes) -> list[Reply]:
         """Send prepared bytes and return every reply that the kernel queued while it handled them."""

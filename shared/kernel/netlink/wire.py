@@ -1,11 +1,10 @@
 """The netlink wire format (RFC 3549, netlink(7)): headers and type-length-value attributes as bytes.
 
-Exists so that rtnetlink, nf_tables and conntrack share one encoder; messages are built as plain bytes because a class
-per message type is what makes the general libraries slow.
+Exists so that nf_tables and conntrack share one encoder, which builds plain bytes: their transactions and dumps hold
+tens of thousands of elements. rtnetlink shares the headers; its bodies are those of `rtnetlink`.
 """
 
 import struct
-import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -44,12 +43,17 @@ class Message(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One message from the kernel, without its header."""
+    """One message from the kernel; `packet` is the whole of it."""
 
     kind: int
     flags: int
     sequence: int
-    body: bytes
+    packet: bytes
+
+    @property
+    def body(self) -> bytes:
+        """What follows the header."""
+        return self.packet[HEADER_SIZE:]
 
 
 def encode(message: Message, sequence: int, flags: int) -> bytes:
@@ -66,7 +70,7 @@ def decode(buffer: bytes) -> Iterator[Reply]:
         size, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, offset)
         if size < HEADER_SIZE:
             return
-        yield Reply(kind, flags, sequence, buffer[offset + HEADER_SIZE : offset + size])
+        yield Reply(kind, flags, sequence, buffer[offset : offset + size])
         offset += (size + 3) & ~3
 
 
@@ -91,11 +95,6 @@ def text(kind: int, value: str) -> bytes:
 def u8(kind: int, value: int) -> bytes:
     """An attribute that holds one byte."""
     return attribute(kind, bytes((value,)))
-
-
-def u32(kind: int, value: int) -> bytes:
-    """An attribute that holds a 32 bit number in host order (rtnetlink)."""
-    return attribute(kind, value.to_bytes(4, sys.byteorder))
 
 
 def be32(kind: int, value: int) -> bytes:
@@ -127,8 +126,3 @@ def table(buffer: bytes, offset: int = 0) -> dict[int, bytes]:
 def string(payload: bytes) -> str:
     """The text of a string attribute."""
     return payload.rstrip(b"\0").decode(errors="replace")
-
-
-def number(payload: bytes) -> int:
-    """The number, in host order, of a fixed-size attribute; 0 if it is empty."""
-    return int.from_bytes(payload, sys.byteorder)
