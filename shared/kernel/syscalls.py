@@ -83,6 +83,7 @@ PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
@@ -230,6 +231,17 @@ def mount_setattr(
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     result = _syscall(_long(_MOUNT_SETATTR), _long(fd), b"", _long(flags), buffer, ctypes.c_size_t(len(attributes)))
     _check(result, "mount_setattr")
+
+
+def set_domain_name(name: str) -> None:
+    """setdomainname(2)."""
+    data = name.encode()
+    _check(_libc.setdomainname(data, ctypes.c_size_t(len(data))), "setdomainname")
+
+
+def personality(persona: int) -> None:
+    """personality(2)."""
+    _check(_libc.personality(ctypes.c_ulong(persona)), "personality")
 
 
 def prctl(option: int, argument: int = 0, second: int = 0) -> int:

@@ -15,7 +15,7 @@ import struct
 import termios
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from services.nodeagent.keeper import process as processes
 from services.nodeagent.keeper import rootfs
@@ -74,26 +74,32 @@ class Channel:
         self.doing = doing
 
     def warn(self, text: str) -> None:
-        self._end.send(json.dumps({"warning": text}).encode())
+        self.tell({"warning": text})
 
     def fail(self, message: str, exit_code: int) -> None:
-        self._end.send(json.dumps({"error": message[:4000], "exit_code": exit_code}).encode())
+        self.tell({"error": message[:4000], "exit_code": exit_code})
 
     def announce(self) -> None:
-        self._end.send(b'{"executing":true}')
+        self.tell({"executing": True})
 
     def send_console(self, master: int) -> None:
         socket.send_fds(self._end, [b'{"console":true}'], [master])
 
+    def tell(self, message: dict[str, Any]) -> None:
+        self._end.send(json.dumps(message).encode())
+
     def ask(self, what: str) -> None:
         """Tell the other side how far this one is, and wait until it says to go on."""
-        self._end.send(json.dumps({what: True}).encode())
+        self.tell({what: True})
         self.wait()
 
     def wait(self) -> None:
         """Wait for the word to go on. StartFailure if the other side has gone instead."""
         if not self._end.recv(64):
             raise StartFailure(f"{self.doing}: the process that asked for it has gone", 128)
+
+    def close(self) -> None:
+        self._end.close()
 
     def close_others(self, keep: set[int]) -> None:
         """Close every descriptor but 0-2, the channel and `keep`, so that no path through them leads out."""
@@ -155,6 +161,7 @@ def container(job: ContainerJob, channel: Channel) -> None:
     if job.own_cgroup_namespace:
         channel.progress("making the cgroup namespace")
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+    processes.stop_importing()
     rootfs.assemble(job.root, job.writable, job.lower, channel.progress)
     _finish(job.process, job.stdio, channel, first=True)
 
@@ -169,6 +176,7 @@ def added(job: ExecJob, channel: Channel) -> None:
     channel.progress("joining the control groups")
     join_groups(job.entrances)
     channel.progress("joining the container's namespaces")
+    processes.stop_importing()
     syscalls.setns(job.target, job.kinds)
     _finish(job.process, job.stdio, channel, first=False)
 

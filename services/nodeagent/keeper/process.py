@@ -11,8 +11,10 @@ import errno
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.machinery import BuiltinImporter, FrozenImporter
 
 from services.nodeagent.keeper import capabilities
 from services.nodeagent.runtime.model import Rlimit
@@ -148,6 +150,12 @@ def become(process: Process) -> None:
                 syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, number)
     if process.seccomp and filter_last:
         syscalls.seccomp_filter(process.seccomp, process.seccomp_flags)
+
+
+def stop_importing() -> None:
+    """Load no module from a file any more: behind the container's root it would be the container's file, run with this
+    process's privileges. To be called before the root or the mount namespace is changed."""
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
 
 
 _descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)

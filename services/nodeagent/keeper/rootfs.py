@@ -89,10 +89,10 @@ def open_in_root(root: int, path: str, *, directory: bool, depth: int = 0) -> in
                 os.close(os.open(name, flags, 0o644, dir_fd=parent_fd))
         except FileExistsError:
             try:
-                link = os.readlink(name, dir_fd=parent_fd)
+                found = os.readlink(name, dir_fd=parent_fd)
             except OSError:
                 return resolve(root, path)  # made by somebody else just now
-            target = link if link.startswith("/") else f"{parent}/{link}"
+            target = found if found.startswith("/") else f"{parent}/{found}"
             return open_in_root(root, target, directory=directory, depth=depth + 1)
     finally:
         os.close(parent_fd)
@@ -228,8 +228,8 @@ def _make_devices(root: int, host_devices: list[tuple[str, int, int]]) -> None:
     for name, major, minor in DEVICES:
         os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=base)
     os.close(base)
-    for path, link in LINKS:
-        link(root, path, link)
+    for path, destination in LINKS:
+        link(root, path, destination)
     for path, mode, device in host_devices:
         parent, _, name = path.rpartition("/")
         if name in ("ptmx", "console"):

@@ -163,9 +163,13 @@ def _test(argument: dict[str, Any], where: str) -> Code:
         return [high, (_EQUAL, 0, 255, upper), low, (_EQUAL, 0, 255, lower)]
     if operator == "SCMP_CMP_NE":
         return [high, (_EQUAL, 0, 2, upper), low, (_EQUAL, 255, 0, lower)]
-    compare, inverted = (_GREATER if operator in ("SCMP_CMP_GT", "SCMP_CMP_LE") else _AT_LEAST), operator in (
-        "SCMP_CMP_LT",
-        "SCMP_CMP_LE",
+    compare, inverted = (
+        (_GREATER if operator in ("SCMP_CMP_GT", "SCMP_CMP_LE") else _AT_LEAST),
+        operator
+        in (
+            "SCMP_CMP_LT",
+            "SCMP_CMP_LE",
+        ),
     )
     if inverted:  # below the upper half decides for, above it against
         return [high, (_GREATER, 255, 0, upper), (_EQUAL, 0, 2, upper), low, (compare, 255, 0, lower)]

@@ -19,6 +19,7 @@ from shared.kernel.cgroups import devices, groups
 from shared.kernel.cgroups.groups import DeviceRule
 from shared.kernel.mounts import MountPoint, mount_points
 
+DEFAULT_PARENT = "/wherry-runtime"
 REMOVAL_LIMIT_S = 5.0
 _CONTROLLERS_V2 = ("cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma", "misc")
 
@@ -54,7 +55,7 @@ def path_of(container_id: str, wanted: str, *, systemd: bool) -> str:
     With `systemd`, `wanted` is slice:prefix:name, whose place in the tree is used without asking systemd.
     """
     if not wanted:
-        return f"/wherry-runtime/{container_id}"
+        return f"{DEFAULT_PARENT}/{container_id}"
     if systemd and wanted.count(":") == 2:
         slice_, prefix, name = wanted.split(":")
         unit = name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
@@ -221,7 +222,8 @@ class ContainerGroups:
                 with contextlib.suppress(OSError, RuntimeError, TimeoutError):
                     self.freeze(frozen=False)
             time.sleep(0.002)
-        for directory in reversed(self.made):
+        shared = [root + DEFAULT_PARENT for root in self._hierarchies.roots()]  # whoever made it, the last one removes
+        for directory in [*reversed(self.made), *(shared if self.path.startswith(f"{DEFAULT_PARENT}/") else [])]:
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
 
@@ -248,7 +250,7 @@ def _inherit_cpuset(root: str, path: str) -> None:
 
 
 def _hand_down(root: str, path: str) -> None:
-    """Give the group what its parents have. A parent that may not hand down ("no internal processes") stays as it is."""
+    """Give the group what its parents have; one that may not hand down ("no internal processes") stays as it is."""
     directory = root
     for part in path.strip("/").split("/"):
         available = set(groups.read(f"{directory}/cgroup.controllers").split())

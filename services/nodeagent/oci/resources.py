@@ -93,11 +93,9 @@ def _block_v1(resources: dict[str, Any]) -> Iterator[Setting]:
     if block.get("leafWeight"):
         yield Setting("blkio", ("blkio.leaf_weight",), str(block["leafWeight"]), "blockIO.leafWeight")
     for entry in block.get("weightDevice") or ():
-        for name, files in (
-            ("weight", ("blkio.weight_device", "blkio.bfq.weight_device")),
-            ("leafWeight", ("blkio.leaf_weight_device",)),
-        ):
+        for name, file in (("weight", "weight_device"), ("leafWeight", "leaf_weight_device")):
             if entry.get(name):
+                files = (f"blkio.{file}", f"blkio.bfq.{file}")
                 yield Setting("blkio", files, f"{_device(entry)} {entry[name]}", f"blockIO.weightDevice.{name}")
     for name, file, _key in _V1_THROTTLES:
         for entry in block.get(name) or ():

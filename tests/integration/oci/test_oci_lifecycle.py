@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,17 @@ def test_two_containers_may_not_have_one_id(bundle: Bundle, tmp_path: Path) -> N
 def test_an_id_that_is_no_file_name_is_refused(bundle: Bundle, name: str) -> None:
     bundle.save()
     assert "container id" in bundle.run("create", "--bundle", str(bundle.directory), name).stderr
+
+
+def test_no_module_is_ever_loaded_from_the_image(bundle: Bundle) -> None:
+    evil = 'open("/loaded", "w").close()\n'
+    for directory in {path for path in sys.path if path.startswith("/")}:
+        (bundle.rootfs / directory[1:] / "encodings").mkdir(parents=True, exist_ok=True)
+        for name in ("encodings/latin_1.py", "encodings/ascii.py", "traceback.py", "subprocess.py", "pwd.py"):
+            (bundle.rootfs / directory[1:] / name).write_text(evil)
+    bundle.config["hooks"] = {"startContainer": [{"path": "/bin/true"}]}
+    bundle.process["args"] = ["sleep", "1000"]
+    bundle.create()
+    bundle.ok("start", bundle.id)
+    bundle.ok("exec", bundle.id, "true")
+    assert not (bundle.rootfs / "loaded").exists()

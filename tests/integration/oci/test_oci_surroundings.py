@@ -98,6 +98,13 @@ def test_a_user_namespace_is_joined_by_its_path(bundle: Bundle) -> None:
         second.delete()
 
 
+def test_a_time_namespace_moves_the_clocks(bundle: Bundle) -> None:
+    bundle.linux["namespaces"].append({"type": "time"})
+    bundle.linux["timeOffsets"] = {"boottime": {"secs": 1_000_000_000}}
+    bundle.process["args"] = ["cat", "/proc/uptime"]
+    assert float(bundle.output().split()[0]) > 1_000_000_000
+
+
 def test_host_name_and_domain_name(bundle: Bundle) -> None:
     bundle.config["domainname"] = "example.test"
     bundle.shell("hostname; cat /proc/sys/kernel/domainname")
