@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,6 +17,8 @@ from shared.settings import Settings
 from shared.supervisor import Drain, Supervisor
 
 log = logging.getLogger(__name__)
+
+GC_THRESHOLDS = (50_000, 20, 50)
 
 
 class Service:
@@ -53,6 +56,9 @@ def run(name: str, main: Callable[[Service], Awaitable[None]], settings: Setting
         sys.stderr.write(f"{name}: {exc}\n")
         raise SystemExit(2) from exc
     configure_logging(settings.log_level)
+    # Objects are trees without cycles, so reference counts free nearly everything; what was imported stays for good.
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_supervise(name, main, settings))

@@ -4,7 +4,7 @@ which path, when the generation moves, and what is computed once at creation. Pu
 import base64
 from collections.abc import Callable
 
-from services.apiserver import addressing, conditions, jobs, qos
+from services.apiserver import addressing, certificates, conditions, jobs, qos
 from services.apiserver.protocol import Object
 from shared.objects import meta, times
 from shared.objects.registry import Resource
@@ -148,6 +148,8 @@ def prepare_update(resource: Resource, obj: Object, old: Object, subresource: st
     metadata["resourceVersion"] = old_metadata["resourceVersion"]
     if subresource == "status":
         _keep_all_but_status(resource, obj, old)
+    elif subresource == "approval":
+        certificates.keep_all_but_conditions(obj, old)
     elif has_status(resource):
         _restore(obj, old, "status")
     match key(resource), subresource:
@@ -166,6 +168,10 @@ def prepare_update(resource: Resource, obj: Object, old: Object, subresource: st
                 obj["spec"].pop("ephemeralContainers", None)
             else:
                 obj["spec"]["ephemeralContainers"] = changed
+        case ("certificates.k8s.io", "certificatesigningrequests"), "":
+            _restore(obj, old, "spec")
+        case ("certificates.k8s.io", "certificatesigningrequests"), "status":
+            certificates.keep_decisions(obj, old)
         case ("apps", "daemonsets"), _:
             _count_templates(obj, old)
         case ("", "services"), "":

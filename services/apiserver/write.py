@@ -8,11 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.apiserver import conversion, decoding, patching, remove, render, strategies
+from services.apiserver import conversion, decoding, ownership, patching, remove, render, strategies
 from services.apiserver.admission import Admission
 from services.apiserver.allocations import Allocator
-from services.apiserver.apply import ownership
-from services.apiserver.apply.ownership import Ownership
 from services.apiserver.companions import Companions
 from services.apiserver.failures import (
     already_exists,
@@ -23,6 +21,7 @@ from services.apiserver.failures import (
     plain,
     success,
 )
+from services.apiserver.ownership import Ownership
 from services.apiserver.protocol import Document, Item, Listing, Object, Outcome, Request
 from services.apiserver.routes import Target
 from services.apiserver.selection import Selection

@@ -31,6 +31,7 @@ class Decoded(NamedTuple):
 
 
 _encoder = msgspec.json.Encoder()
+_quick_decoder = msgspec.json.Decoder()
 
 
 def encode(obj: Any) -> bytes:
@@ -108,6 +109,9 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def _parse_json(data: bytes) -> tuple[Any, list[str]]:
+    plain = _parse_plain(data)
+    if plain is not None:
+        return plain, []
     duplicates: list[str] = []
     try:
         text = data.decode()
@@ -129,6 +133,19 @@ def _parse_json(data: bytes) -> tuple[Any, list[str]]:
     if _SURROGATE_ESCAPE.search(data) or _LONG_NUMBER.search(data):
         value = _portable(value)
     return value, duplicates
+
+
+def _parse_plain(data: bytes) -> Any:
+    """A body that is exactly what encoding its value gives: it repeats no key and holds nothing unusual, as nearly all
+    bodies that programs send. None for every other one, which is then read with care."""
+    try:
+        value = _quick_decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    if _encoder.encode(value) != data.rstrip() or _LONG_NUMBER.search(data):
+        return None
+    nested = data.count(b"{") + data.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH
+    return None if nested else value
 
 
 def _last_wins(value: Any, path: str, duplicates: list[str]) -> Any:

@@ -136,9 +136,9 @@ def _by_element(shape: Listed, items: Iterable[Any]) -> dict[str, list[Any]]:
 def _whole(shape: Shape | None, value: Any, always: bool) -> _Node:
     """The node of a field that is there on one side only; one that Go always writes was there, but empty."""
     node = MEMBER if shape is None else everything(shape, value)
-    if not always or shape is None or shape.atomic:
+    if not always or not node:
         return node
-    return {element: below for element, below in node.items() if element != SELF} or None
+    return {element: below for element, below in node.items() if element != SELF}
 
 
 def everything(shape: Shape, value: Any) -> Fields:

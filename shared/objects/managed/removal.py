@@ -29,7 +29,7 @@ def pruned(shape: Granular, obj: dict[str, Any], last: Fields, claimed: Fields) 
 
 
 def removed(shape: Granular, obj: dict[str, Any], fields: Fields) -> dict[str, Any]:
-    """The object without the members of a set; maps and lists that this empties go as well."""
+    """The object without the members of a set; maps and lists that this empties become null, which says nothing."""
     return (_without(shape, obj, fields) or {}) if fields else obj
 
 
@@ -52,9 +52,7 @@ def _map_without(shape: Granular, value: dict[str, Any], node: Fields) -> dict[s
             made[name] = item
         elif not sets.is_member(below):
             member = shape.member(name)
-            rest = _without(member.shape, item, below) if member is not None else item
-            if rest is not None:
-                made[name] = rest
+            made[name] = _without(member.shape, item, below) if member is not None else item
     return made or None
 
 

@@ -71,6 +71,7 @@ class Listed(Shape):
         self.element = element
         self.atomic = list_type not in ("map", "set")
         self.keys = keys
+        self._only_key = keys[0][0] if len(keys) == 1 else ""
 
     def path_element(self, item: Any) -> str:
         """The path element of an element; ValueError if it has no identity."""
@@ -82,12 +83,21 @@ class Listed(Shape):
             raise ValueError(
                 f"associative list with keys may not have {'a null' if item is None else 'non-map'} elements"
             )
+        only = item.get(self._only_key)
+        if type(only) is str:
+            return _named_element(self._only_key, only)
         found = {}
         for name, default in self.keys:
             value = item.get(name, default)
             if value is not None:
                 found[name] = value
         return sets.key_element(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def _named_element(key: str, value: str) -> str:
+    """The path element of most lists: containers, conditions, volumes go by one name, and names recur."""
+    return sets.key_element({key: value})
 
 
 @schema.planned

@@ -2,11 +2,10 @@
 
 import pytest
 
-from services.apiserver.auth.authentication import impersonate
-from shared.errors import BadRequest, Forbidden, Unauthorized
+from shared.errors import Forbidden, Unauthorized
 from shared.identity import tokens
 from shared.identity.users import ANONYMOUS, AUTHENTICATED, MASTERS, User
-from tests.unit.services.apiserver.memory_api import ADMIN, ALICE, NODE, MemoryApi
+from tests.unit.services.apiserver.memory_api import ALICE, NODE, MemoryApi
 
 DEFAULT = "/api/v1/namespaces/default"
 PODS = f"{DEFAULT}/pods"
@@ -164,20 +163,3 @@ async def test_without_a_token_the_caller_is_anonymous(api: MemoryApi, header: s
 async def test_a_wrong_token_is_no_anonymous_caller(api: MemoryApi) -> None:
     with pytest.raises(Unauthorized):
         await api.parts.authenticator.authenticate({"authorization": "Bearer wrong"}, None)
-
-
-def test_administrators_act_as_others() -> None:
-    headers = {"impersonate-user": ["bob"], "impersonate-group": ["devs"], "impersonate-extra-example.com%2fk": ["v"]}
-    user = impersonate(ADMIN, headers)
-    assert (user.name, user.groups) == ("bob", ("devs", AUTHENTICATED))
-    assert user.extra == {"example.com/k": ("v",)}
-
-
-def test_nobody_else_acts_as_others() -> None:
-    with pytest.raises(Forbidden):
-        impersonate(ALICE, {"impersonate-user": ["bob"]})
-
-
-def test_groups_without_a_user_are_refused() -> None:
-    with pytest.raises(BadRequest):
-        impersonate(ADMIN, {"impersonate-group": ["system:masters"]})

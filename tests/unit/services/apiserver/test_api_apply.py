@@ -3,13 +3,8 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from services.apiserver.apply import fieldsets, trees
-from services.apiserver.apply.shapes import shape_of
 from shared.errors import BadRequest, Conflict, Invalid
-from shared.objects import meta, registry
 from tests.unit.services.apiserver.memory_api import PATCHES, MemoryApi
 
 URL = "/api/v1/namespaces/default/configmaps/c"
@@ -152,46 +147,3 @@ async def test_unknown_fields_and_repeated_keys_cannot_be_owned(api: MemoryApi) 
         "PATCH", f"{DEPLOYMENT}?fieldManager=m", twice, headers={"content-type": PATCHES["apply"]}
     )
     assert repeated.message.endswith('.spec.template.spec.containers: duplicate entries for key [name="a"]')
-
-
-elements = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"1"'])
-paths = st.frozensets(st.lists(elements, min_size=1, max_size=4).map(tuple), max_size=8)
-
-
-@given(paths)
-def test_field_sets_survive_their_encoding(fields: fieldsets.FieldSet) -> None:
-    assert fieldsets.decode(fieldsets.encode(fields)) == fields
-
-
-names = st.sampled_from(["a", "b", "c", "d"])
-containers = st.lists(names, unique=True, max_size=4).map(lambda chosen: [{"name": one} for one in chosen])
-
-
-@given(containers, containers)
-def test_a_merged_list_has_every_element_once_in_the_applied_order(live: list[Any], wanted: list[Any]) -> None:
-    pods = registry.by_plural("", "v1", "pods")
-    assert pods is not None
-    shape = shape_of(pods.schema)
-    before = {"spec": {"containers": live}}
-    merged = trees.merge(shape, meta.copy(before), {"spec": {"containers": wanted}})["spec"]["containers"]
-    found = [one["name"] for one in merged]
-    assert sorted(found) == sorted({one["name"] for one in [*live, *wanted]})
-    chosen = [one["name"] for one in wanted]
-    assert [name for name in found if name in chosen] == chosen
-    rest = [one["name"] for one in live if one["name"] not in chosen]
-    assert [name for name in found if name in rest] == rest
-
-
-@given(containers, containers)
-def test_a_comparison_finds_what_a_removal_takes_away(live: list[Any], kept: list[Any]) -> None:
-    pods = registry.by_plural("", "v1", "pods")
-    assert pods is not None
-    shape = shape_of(pods.schema)
-    old = {"spec": {"nodeName": "n", "containers": live}}
-    wanted = {one["name"] for one in kept}
-    gone = frozenset(("f:spec", "f:containers", fieldsets.keyed(one)) for one in live if one["name"] not in wanted)
-    new = trees.remove(shape, old, gone)
-    changes = trees.compare(shape, old, new)
-    assert not changes.added
-    assert not changes.modified
-    assert gone <= changes.removed

@@ -105,6 +105,16 @@ def test_what_nobody_says_any_longer_goes_with_the_map_it_was_in(config: Managed
     assert config.fields == {"manual": {"f:data": {"f:m": {}}}}
 
 
+def test_a_map_that_is_named_without_content_keeps_what_nobody_owns_in_it(template: Managed) -> None:
+    template.create("maker", pod({"name": "a", "image": "i"}))
+    template.apply("alpha", {"spec": {"strategy": {"type": "Recreate"}}}, force=True)
+    assert template.live is not None
+    template.live["metadata"]["managedFields"] = [one for one in template.entries if one["manager"] == "alpha"]
+    template.apply("alpha", {"spec": {}})
+    assert [one["name"] for one in containers(template)] == ["a"]
+    assert template.live["spec"]["strategy"]["type"] == "RollingUpdate"
+
+
 def test_list_elements_of_several_managers_live_side_by_side(template: Managed) -> None:
     template.apply("alpha", pod({"name": "a", "image": "i", "args": ["p"]}, nodeSelector={"d": "s"}))
     template.apply("beta", pod({"name": "b", "image": "i"}))
