@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from services.controllers.cronjobs.reconciler import CronJobs
 from services.controllers.daemonsets.reconciler import DaemonSets
 from services.controllers.deployments.reconciler import Deployments
+from services.controllers.disruption import DisruptionBudgets
 from services.controllers.endpoints.mirror import MirroredSlices
 from services.controllers.endpoints.reconcilers import Endpoints, EndpointSlices
 from services.controllers.garbage import Garbage
@@ -24,6 +26,7 @@ from services.controllers.podgarbage import PodGarbage
 from services.controllers.replicasets import ReplicaSets
 from services.controllers.serviceaccounts import RootCertificates, ServiceAccounts
 from services.controllers.settings import ControllerSettings
+from services.controllers.statefulsets.reconciler import StatefulSets
 from services.controllers.view import View
 from services.controllers.writer import Api, Writer
 from shared.bus.recorder import EventRecorder
@@ -51,11 +54,14 @@ class Manager:
             Deployments(),
             ReplicaSets(),
             DaemonSets(),
+            StatefulSets(),
             Jobs(),
             JobOrphans(),
+            CronJobs(),
             EndpointSlices(),
             Endpoints(),
             MirroredSlices(),
+            DisruptionBudgets(),
             Namespaces(),
             ServiceAccounts(),
             RootCertificates(settings.certificate),

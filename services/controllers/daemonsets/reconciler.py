@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from services.controllers import history
 from services.controllers.actions import NOTHING, Action, Create, Key, Moment, Object, Plan, Together, Update, soonest
 from services.controllers.claims import Claim, claim, ref_of
-from services.controllers.daemonsets import history, nodes, rollout
-from services.controllers.daemonsets.history import REVISIONS
+from services.controllers.daemonsets import nodes, rollout
+from services.controllers.history import HASH_LABEL, REVISIONS
 from services.controllers.replicasets import BURST, deletion, fresh_pod_names, owner_keys
 from services.controllers.view import PODS, View
 from shared.events.subjects import Ref
@@ -48,7 +49,7 @@ class DaemonSets:
         if owned.actions or kept.actions:
             return Plan((*owned.actions, *kept.actions))
         name = f"{key[1]}-{history.template_hash(daemonset)}"
-        recorded = history.decide(daemonset, kept.mine, view.get(*REVISIONS, key[0], name))
+        recorded = history.decide(daemonset, DAEMONSETS, kept.mine, view.get(*REVISIONS, key[0], name))
         if recorded.actions and not meta.is_deleting(daemonset):
             return Plan(recorded.actions)
         situation = _situation(daemonset, owned.mine, recorded.current_hash, view, moment)
@@ -62,7 +63,8 @@ class DaemonSets:
             actions.append(Update(ref_of(*DAEMONSETS, daemonset), {**daemonset, "status": status}, "status"))
         actions += _changes(daemonset, step, recorded.current_hash, view)
         if not meta.is_deleting(daemonset):
-            actions += history.expired(daemonset, kept.mine, owned.mine)
+            used = {meta.labels(pod).get(HASH_LABEL) for pod in owned.mine}
+            actions += history.expired(daemonset, kept.mine, lambda one: meta.labels(one).get(HASH_LABEL) in used)
         return Plan(tuple(actions), soonest(step.again_after, waits))
 
 

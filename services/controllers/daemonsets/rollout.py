@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from services.controllers import instants, pods
 from services.controllers.actions import Action, Note, Object, soonest
-from services.controllers.daemonsets.history import HASH_LABEL
 from services.controllers.daemonsets.nodes import Place
+from services.controllers.history import HASH_LABEL
 from shared.objects import meta
 
 FAILED_POD_PAUSE = 10.0

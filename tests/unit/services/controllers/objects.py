@@ -46,10 +46,39 @@ def daemonset(name: str = "agent", image: str = "agent:1", **spec: Any) -> Objec
     return workload("apps/v1", "DaemonSet", name, {"selector": selector, "template": pod_template(image), **spec})
 
 
+def statefulset(
+    name: str = "db", replicas: int = 3, image: str = "db:1", claims: tuple[str, ...] = (), **spec: Any
+) -> Object:
+    """A StatefulSet of app=web with a claim template for each name in `claims`."""
+    whole = {
+        "replicas": replicas,
+        "selector": {"matchLabels": {"app": "web"}},
+        "serviceName": "peers",
+        "template": pod_template(image),
+        **spec,
+    }
+    if claims:
+        request = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        whole["volumeClaimTemplates"] = [{"metadata": {"name": one}, "spec": request} for one in claims]
+    return workload("apps/v1", "StatefulSet", name, whole)
+
+
 def job(name: str = "sum", **spec: Any) -> Object:
     """A Job with one completion, as the API server hands it on (selector and labels made)."""
     template = pod_template(restartPolicy=spec.pop("restartPolicy", "Never"))
     return workload("batch/v1", "Job", name, {"template": template, **spec})
+
+
+def cronjob(name: str = "backup", schedule: str = "* * * * *", **spec: Any) -> Object:
+    """A CronJob with a Job of one completion."""
+    template = {"spec": {"template": pod_template(restartPolicy="Never")}}
+    return workload("batch/v1", "CronJob", name, {"schedule": schedule, "jobTemplate": template, **spec})
+
+
+def budget(name: str = "web", **spec: Any) -> Object:
+    """A PodDisruptionBudget of app=web."""
+    selector = {"matchLabels": {"app": "web"}}
+    return workload("policy/v1", "PodDisruptionBudget", name, {"selector": selector, **spec})
 
 
 def service(name: str = "web", **spec: Any) -> Object:

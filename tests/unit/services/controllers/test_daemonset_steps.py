@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from services.controllers import instants, placement
+from services.controllers import history, instants, placement
 from services.controllers.actions import Create, Patch
-from services.controllers.daemonsets import history, nodes, rollout
+from services.controllers.daemonsets import nodes, rollout
 from services.controllers.daemonsets.nodes import Place
 from services.controllers.daemonsets.rollout import Situation, Step
 from shared.objects import meta
@@ -16,6 +16,7 @@ from tests.unit.services.controllers.objects import daemonset, node, pod
 
 NOW = 1_800_000_000.0
 Object = dict[str, Any]
+DAEMONSETS = ("apps", "daemonsets")
 EVERYWHERE = Place(True, True)
 
 
@@ -197,17 +198,17 @@ def revision(obj: Object, number: int) -> Object:
 
 def test_a_new_template_becomes_the_next_revision() -> None:
     obj = stored()
-    first = history.decide(obj, [], None)
+    first = history.decide(obj, DAEMONSETS, [], None)
     (create,) = first.actions
     assert isinstance(create, Create)
     assert create.obj["revision"] == 1
     assert create.obj["data"]["spec"]["template"]["$patch"] == "replace"
-    assert history.decide(obj, [revision(obj, 1)], None).current_hash == history.template_hash(obj)
+    assert history.decide(obj, DAEMONSETS, [revision(obj, 1)], None).current_hash == history.template_hash(obj)
 
 
 def test_a_template_that_returns_moves_to_the_top() -> None:
     obj, other = stored(), stored(image="agent:2")
-    found = history.decide(obj, [revision(obj, 1), revision(other, 2)], None)
+    found = history.decide(obj, DAEMONSETS, [revision(obj, 1), revision(other, 2)], None)
     (patch,) = found.actions
     assert isinstance(patch, Patch)
     assert (patch.ref.name, patch.body["revision"]) == (revision(obj, 1)["metadata"]["name"], 3)
@@ -217,5 +218,5 @@ def test_history_beyond_the_limit_goes_unless_pods_use_it() -> None:
     obj = stored(revisionHistoryLimit=0)
     old = [revision(stored(image=f"agent:{n}"), n) for n in (1, 2)]
     used = pod("p", labels={history.HASH_LABEL: old[0]["metadata"]["labels"][history.HASH_LABEL]})
-    doomed = history.expired(obj, [*old, revision(obj, 3)], [used])
+    doomed = history.expired(obj, [*old, revision(obj, 3)], lambda one: meta.labels(one) == meta.labels(used))
     assert [one.ref.name for one in doomed] == [old[1]["metadata"]["name"]]
