@@ -207,9 +207,14 @@ async def test_pods_of_a_dead_node_move_but_not_when_the_controllers_were_away(
             return len(pods) == 4 and all(pod["spec"].get("nodeName") == "node-1" for pod in pods)
 
         await found.until(moved, "all pods on the living node", 60)
-        node = await found.api.get("/api/v1/nodes/node-2")
-        assert (meta.condition(node, "Ready") or {})["status"] == "Unknown"
-        assert "node.kubernetes.io/unreachable" in {taint["key"] for taint in node["spec"]["taints"]}
+
+        async def seen_as_lost() -> bool:
+            node = await found.api.get("/api/v1/nodes/node-2")
+            ready = meta.condition(node, "Ready") or {}
+            taints = {taint["key"] for taint in node["spec"].get("taints") or ()}
+            return ready.get("status") == "Unknown" and "node.kubernetes.io/unreachable" in taints
+
+        await found.until(seen_as_lost, "the lost node to be marked")
 
         found.nodes.alive.add("node-2")
 
