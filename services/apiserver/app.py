@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from services.apiserver.admission import Admission
 from services.apiserver.allocations import Allocator
+from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
+from services.apiserver.auth.guards import Guards
 from services.apiserver.auth.nodes import NodeAuthorizer
 from services.apiserver.auth.roles import RoleIndex
-from services.apiserver.bootstrap import bootstrap
+from services.apiserver.bootstrap import bootstrap, own_request
 from services.apiserver.bus import BusHandler
 from services.apiserver.companions import Companions
 from services.apiserver.discovery import Discovery
@@ -67,6 +69,8 @@ async def main(service: Service) -> None:
         state = await load_state(bus, service.start)
         key = tokens.load_key(pki.service_account_key)
         parts = await assemble(bus, state, settings, key, pki.ca_certificate.read_text())
+        aggregation = Aggregation(parts.store, parts.pipeline.writer, own_request())
+        service.start(aggregation.run(), name="aggregation of cluster roles")
         server = HttpServer(parts.pipeline, parts.authenticator)
         stack.push_async_callback(server.close)
         service.on_drain(server.close)
@@ -103,7 +107,7 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     nodes = NodeAuthorizer(store.state.cache)
     authorizer = Authorizer(nodes, RoleIndex(store.state.cache))
     authenticator = Authenticator(store, key)
-    admission = Admission(store, settings.not_ready_toleration)
+    admission = Admission(store, settings.not_ready_toleration, Guards(authorizer))
     allocator = Allocator(store, settings.service_network, settings.node_ports)
     writer = Writer(store, admission, allocator, Companions(store, root_ca))
     await bootstrap(store, writer, settings.service_network, settings.advertise)

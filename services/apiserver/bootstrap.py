@@ -1,4 +1,5 @@
-"""What a new cluster begins with: the system namespaces and the Services by which pods reach the API and DNS.
+"""What a new cluster begins with: the system namespaces, the default roles, and the Services by which pods reach the
+API and DNS.
 
 Every replica runs this at its start; what exists is left alone, so that an administrator's changes stay. Only the
 address behind the Service `kubernetes` follows the server.
@@ -7,6 +8,8 @@ address behind the Service `kubernetes` follows the server.
 import ipaddress
 import logging
 
+from services.apiserver.auth.aggregation import Aggregation
+from services.apiserver.bootstrap_roles import bootstrap_roles
 from services.apiserver.protocol import Object, Query, Request
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
@@ -27,6 +30,8 @@ async def bootstrap(store: Store, writer: Writer, network: ipaddress.IPv4Network
     """Create what is missing; `endpoint` is where pods reach an API server from inside."""
     for name in NAMESPACES:
         await _ensure(store, writer, "", "v1", "namespaces", {"metadata": {"name": name}})
+    await bootstrap_roles(store, writer, own_request())
+    await Aggregation(store, writer, own_request()).settle()
     host, port = endpoint
     await _ensure(store, writer, "", "v1", "services", _kubernetes_service(str(network[1]), port))
     await _ensure(store, writer, "", "v1", "services", _dns_service(str(network[DNS_OFFSET])))
@@ -51,10 +56,10 @@ async def _ensure(
         if any(present.object.get(field) != obj[field] for field in content):
             target = Target(resource, namespace, name, None, False)
             body = {field: obj[field] for field in content}
-            await writer.change(_request(), target, lambda record: meta.copy(record.object) | meta.copy(body), None)
+            await writer.change(own_request(), target, lambda record: meta.copy(record.object) | meta.copy(body), None)
         return
     try:
-        await writer.store_new(_request(), resource, namespace, _typed(resource, obj))
+        await writer.store_new(own_request(), resource, namespace, _typed(resource, obj))
     except AlreadyExists:
         log.debug("another server created %s %s", plural, name)
 
@@ -63,7 +68,8 @@ def _typed(resource: Resource, obj: Object) -> Object:
     return {"apiVersion": resource.api_version, "kind": resource.kind} | obj
 
 
-def _request() -> Request:
+def own_request() -> Request:
+    """What this server writes under."""
     return Request(SELF, "POST", "", Query({}), {"user-agent": "wherry-apiserver"}, b"")
 
 

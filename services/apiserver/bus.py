@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.apiserver import render
-from services.apiserver.auth.authentication import impersonate
+from services.apiserver.auth import requests
+from services.apiserver.auth.authorization import Authorizer
+from services.apiserver.auth.impersonation import impersonate
 from services.apiserver.failures import method_not_allowed, status_of
 from services.apiserver.http import to_raw
 from services.apiserver.negotiation import Accepted
@@ -28,7 +30,7 @@ class BusHandler:
         self, caller: Caller, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any
     ) -> tuple[int, Any]:
         """Serve a request; a body is an object or a patch, the answer is JSON bytes."""
-        request = _request(caller, method, path, query, headers, body)
+        request = _request(self._pipeline.authorizer, caller, method, path, query, headers, body)
         try:
             outcome = await self._pipeline.handle(request)
         except ApiError as exc:
@@ -44,7 +46,8 @@ class BusHandler:
 
     async def watch(self, caller: Caller, path: str, query: dict[str, str]) -> AsyncIterator[Sequence[bytes]]:
         """Serve a watch as batches of encoded events."""
-        request = _request(caller, "GET", path, {**query, "watch": "true"}, {}, None)
+        watching = {**query, "watch": "true"}
+        request = _request(self._pipeline.authorizer, caller, "GET", path, watching, {}, None)
         outcome = await self._pipeline.handle(request)
         if not isinstance(outcome, Watching):
             raise method_not_allowed()
@@ -60,11 +63,18 @@ async def _batches(outcome: Watching, request: Request) -> AsyncIterator[Sequenc
 
 
 def _request(
-    caller: Caller, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any
+    authorizer: Authorizer,
+    caller: Caller,
+    method: str,
+    path: str,
+    query: dict[str, str],
+    headers: dict[str, str],
+    body: Any,
 ) -> Request:
     user = User(caller.user, caller.groups)
     lower = {name.lower(): value for name, value in headers.items()}
     if any(name.startswith("impersonate-") for name in lower):
-        user = impersonate(user, {name: [value] for name, value in lower.items()})
+        action = requests.attributes(method, path, watch="watch" in query)
+        user = impersonate(user, {name: [value] for name, value in lower.items()}, authorizer, action)
     encoded = b"" if body is None else body if isinstance(body, bytes) else json.encode(body)
     return Request(user, method, path, Query({name: [value] for name, value in query.items()}), lower, encoded)

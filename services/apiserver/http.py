@@ -18,7 +18,9 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from services.apiserver import instruments, negotiation, render, routes
-from services.apiserver.auth.authentication import Authenticator, impersonate
+from services.apiserver.auth import requests
+from services.apiserver.auth.authentication import Authenticator
+from services.apiserver.auth.impersonation import impersonate
 from services.apiserver.failures import MAX_BODY, internal, status_of, too_large
 from services.apiserver.negotiation import Accepted
 from services.apiserver.pipeline import Pipeline
@@ -108,7 +110,8 @@ class HttpServer:
         certificate = http.get_extra_info("peercert")
         user = await self._authenticator.authenticate(headers, certificate)
         if any(name.startswith("impersonate-") for name in headers):
-            user = impersonate(user, _lists(http.headers.items(), lower=True))
+            action = requests.attributes(http.method, http.rel_url.path, watch="watch" in http.rel_url.query)
+            user = impersonate(user, _lists(http.headers.items(), lower=True), self._pipeline.authorizer, action)
         body = b""
         if http.can_read_body:
             if headers.get("expect", "").lower() == "100-continue" and http.transport is not None:

@@ -1,9 +1,11 @@
 """The way of every request: what is asked, may the caller ask it, who serves it. HTTP and the bus both end up here."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.apiserver import discovery, negotiation, routes
+from services.apiserver.auth import requests
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.discovery import Discovery
 from services.apiserver.failures import method_not_allowed, unknown_path
@@ -16,12 +18,12 @@ from services.apiserver.schemas import Schemas
 from services.apiserver.watch import Watcher
 from services.apiserver.write import Writer
 from shared.errors import ApiError, BusError, ServiceUnavailable, StateError
-from shared.identity.users import AUTHENTICATED
 
 Serve = Callable[[Request, Target], Awaitable[Outcome]]
 # subresources that are the object itself under other rules
 SAME_OBJECT = ("status", "finalize", "ephemeralcontainers", "resize", "approval")
-STREAMS = ("exec", "attach", "portforward", "log", "proxy")
+INTERACTIVE = ("exec", "attach", "portforward")
+STREAMS = (*INTERACTIVE, "log", "proxy")
 DEPRECATED = {
     ("", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     ("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
@@ -58,6 +60,9 @@ class Pipeline:
         verb = routes.verb_of(target, request.method, watch=request.query.flag("watch"))
         asked = routes.attributes(target, verb, request.query.get("fieldSelector"))
         self.authorizer.require(request.user, asked)
+        if verb == "get" and asked.subresource in INTERACTIVE:
+            # a WebSocket opens with GET, but what happens in it is no reading
+            self.authorizer.require(request.user, dataclasses.replace(asked, verb="create"))
         if verb != "watch" and target.subresource_name not in STREAMS:
             # an answer that nobody could read must not be preceded by a change
             negotiation.accept(request.headers.get("accept", ""))
@@ -70,9 +75,9 @@ class Pipeline:
         try:
             return routes.resolve(request.path)
         except ApiError:
-            # whoever is unknown is not told either what exists
-            if AUTHENTICATED not in request.user.groups:
-                self.authorizer.require(request.user, Attributes(verb=request.method.lower(), path=request.path))
+            # whoever may not ask for it is not told either what exists
+            asked = requests.attributes(request.method, request.path, watch=request.query.flag("watch"))
+            self.authorizer.require(request.user, asked)
             raise
 
     def _serve(self, target: Target, verb: str) -> Serve:

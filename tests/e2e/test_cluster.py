@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,11 @@ def test_kubeconfig_prints_its_path_and_merges_only_when_asked(cluster: TestClus
     assert merged["current-context"] == "wtest"
 
 
-def test_tokens_name_their_user_and_groups(cluster: TestCluster, tmp_path: Path) -> None:
-    def as_alice(group: str) -> Kubectl:
+@pytest.fixture
+def as_alice(cluster: TestCluster, tmp_path: Path) -> Callable[[str], Kubectl]:
+    """kubectl with a token of the user alice who is in one group."""
+
+    def client(group: str) -> Kubectl:
         token = wherry("token", "alice", "--group", group, "--data", str(cluster.data)).stdout.strip()
         document = yaml.safe_load(cluster.kubectl.kubeconfig.read_text())
         document["users"][0]["user"] = {"token": token}
@@ -66,10 +70,27 @@ def test_tokens_name_their_user_and_groups(cluster: TestCluster, tmp_path: Path)
         config.write_text(yaml.safe_dump(document))
         return Kubectl(config)
 
+    return client
+
+
+def test_tokens_name_their_user_and_groups(as_alice: Callable[[str], Kubectl]) -> None:
     assert "alice" in as_alice("system:masters")("auth", "whoami")
     assert "node-1" in as_alice("system:masters")("get", "nodes")
     assert "dev" in as_alice("dev")("auth", "whoami")
     assert 'User "alice" cannot list resource "nodes"' in as_alice("dev").run("get", "nodes", check=False).stderr
+
+
+def test_a_role_binding_gives_what_it_says_and_no_more(
+    cluster: TestCluster, kubectl: Kubectl, as_alice: Callable[[str], Kubectl]
+) -> None:
+    kubectl("create", "rolebinding", "readers", "--clusterrole=view", "--group=readers")
+    kubectl("create", "configmap", "seen", "--from-literal=a=b")
+    alice = Kubectl(as_alice("readers").kubeconfig, kubectl.namespace)
+    until(lambda: alice.run("get", "configmap", "seen", check=False).returncode == 0, "the binding to count")
+    assert alice("auth", "can-i", "list", "pods") == "yes\n"
+    assert alice.run("get", "secrets", check=False).stderr.startswith("Error from server (Forbidden)")
+    assert alice.run("delete", "configmap", "seen", check=False).returncode != 0
+    assert Kubectl(alice.kubeconfig, "hello").run("get", "pods", check=False).returncode != 0
 
 
 def test_a_request_without_a_credential_is_refused(cluster: TestCluster) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.apiserver import strategies
 from services.apiserver.admission import namespaces, pods, restrictions, serviceaccounts
+from services.apiserver.auth.guards import Guards
 from services.apiserver.protocol import Object, Request
 from services.apiserver.store import Store
 from shared.objects.registry import Resource
@@ -15,14 +16,17 @@ class Admission:
 
     store: Store
     toleration_seconds: int
+    guards: Guards
 
     def restrict_create(self, request: Request, resource: Resource, obj: Object) -> None:
-        """Nodes create themselves only."""
+        """Nodes create themselves only; nobody grants what he does not hold or asks in another's name."""
         restrictions.check_create(request.user, resource, obj)
+        self.guards.check_create(request, resource, obj)
 
     def restrict_update(self, request: Request, resource: Resource, obj: Object, old: Object) -> None:
-        """Nodes leave the labels of pods alone."""
+        """Nodes leave the labels of pods alone; nobody grants what he does not hold or approves for any signer."""
         restrictions.check_update(request.user, resource, obj, old)
+        self.guards.check_update(request, resource, obj, old)
 
     async def check_namespace(self, resource: Resource, obj: Object) -> None:
         """A namespaced object needs a namespace that exists and is not going away."""

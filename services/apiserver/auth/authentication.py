@@ -1,22 +1,19 @@
-"""Credentials -> the caller: client certificates, bearer tokens, the bus, and impersonation by administrators."""
+"""Credentials -> the caller: client certificates and bearer tokens."""
 
-import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from services.apiserver.admission.serviceaccounts import serviceaccounts
-from services.apiserver.failures import bad_request, unauthorized
+from services.apiserver.failures import unauthorized
 from services.apiserver.store import Store
-from shared.errors import Forbidden, NotFound, Unauthorized
+from shared.errors import NotFound, Unauthorized
 from shared.identity import tokens
 from shared.identity.tokens import TokenKey, Verified
 from shared.identity.users import (
     ANONYMOUS,
     AUTHENTICATED,
-    SERVICE_ACCOUNT_PREFIX,
     User,
-    service_account_groups,
 )
 from shared.objects import registry
 
@@ -75,38 +72,6 @@ def authenticated(user: User) -> User:
     return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
 
 
-def impersonate(user: User, headers: Mapping[str, Sequence[str]]) -> User:
-    """The user a request acts as (Impersonate-* headers); Forbidden unless the caller is an administrator.
-
-    BadRequest if groups, uid or extras come without a user name.
-    """
-    name = _first(headers.get("impersonate-user"))
-    groups = tuple(headers.get("impersonate-group", ()))
-    uid = _first(headers.get("impersonate-uid"))
-    prefix = "impersonate-extra-"
-    extra = {
-        urllib.parse.unquote(key[len(prefix) :]): tuple(values)
-        for key, values in headers.items()
-        if key.startswith(prefix)
-    }
-    if not name:
-        if groups or uid or extra:
-            raise bad_request("requested impersonation of groups, a uid or extras without impersonating a user name")
-        return user
-    if not user.is_master:
-        raise Forbidden(
-            f'users "{name}" is forbidden: User "{user.name}" cannot impersonate resource "users" in API group "" '
-            "at the cluster scope",
-            details={"name": name, "kind": "users"},
-        )
-    if name == ANONYMOUS.name:
-        return ANONYMOUS
-    if name.startswith(SERVICE_ACCOUNT_PREFIX) and not groups:
-        namespace = name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")[0]
-        groups = service_account_groups(namespace)
-    return authenticated(User(name, groups, uid, extra))
-
-
 def _of_certificate(certificate: Certificate) -> User:
     names: dict[str, list[str]] = {}
     for relative in certificate.get("subject", ()):
@@ -116,7 +81,3 @@ def _of_certificate(certificate: Certificate) -> User:
     if not common:
         raise unauthorized()
     return authenticated(User(common, tuple(names.get("organizationName", ()))))
-
-
-def _first(values: Sequence[str] | None) -> str:
-    return values[0] if values else ""

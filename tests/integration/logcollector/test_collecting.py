@@ -137,10 +137,10 @@ async def test_followed_logs_go_on(filled: Node, writing: list[LogFile]) -> None
     query = Query([logs.subject_filter("", "default", "one", "")], tail=1, follow=True)
     reader = asyncio.ensure_future(logs.read(filled.nats.settings("admin"), query, out))
     async with asyncio.timeout(20):
-        while "one 2" not in out.getvalue():  # noqa: ASYNC110 - a text buffer has no event
+        while "one 2" not in out.getvalue():
             await asyncio.sleep(0.01)
         write(writing[0], "new")
-        while "new" not in out.getvalue():  # noqa: ASYNC110
+        while "new" not in out.getvalue():
             await asyncio.sleep(0.01)
     reader.cancel()
     await asyncio.wait([reader])
