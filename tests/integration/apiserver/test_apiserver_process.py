@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import io
-import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +23,7 @@ from tests.integration.apiserver.process import ApiServerProcess
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
-KUBECTL = shutil.which("kubectl")
+KUBECTL = Path(__file__).parents[3] / ".cache" / "tools" / "kubectl"
 
 
 @pytest.fixture
@@ -193,7 +192,7 @@ async def test_ports_are_forwarded_over_channels(server: ApiServerProcess, nats_
             assert await socket.receive_bytes() == b"\x00ping"
 
 
-@pytest.mark.skipif(KUBECTL is None, reason="needs kubectl")
+@pytest.mark.skipif(not KUBECTL.exists(), reason="tests/tools has not fetched kubectl")
 def test_kubectl_applies_reads_and_deletes(server: ApiServerProcess, tmp_path: Path) -> None:
     manifest = tmp_path / "web.yaml"
     manifest.write_text(

@@ -1,6 +1,5 @@
 """Roles through kubectl and real processes: what was granted counts on every replica and after a restart."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ import pytest
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
 
-KUBECTL = shutil.which("kubectl")
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="needs kubectl")
+KUBECTL = Path(__file__).parents[3] / ".cache" / "tools" / "kubectl"
+pytestmark = pytest.mark.skipif(not KUBECTL.exists(), reason="tests/tools has not fetched kubectl")
 
 
 @pytest.fixture
