@@ -1,4 +1,4 @@
-"""Whether a pod may be on a node: node selector, required node affinity, taints.
+"""Whether a pod may be on a node by its node selector and required node affinity.
 
 The scheduler answers the same question for thousands of nodes at once with arrays; controllers ask it for one pod and
 one node (daemon pods, evictions), where reading the objects directly is simpler.
@@ -6,31 +6,10 @@ one node (daemon pods, evictions), where reading the objects directly is simpler
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from services.controllers.actions import Object
 from shared.objects import meta
-
-
-def tolerates(toleration: Object, taint: Object) -> bool:
-    """Whether one toleration covers one taint (core/v1 Toleration.ToleratesTaint)."""
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and toleration.get("value", "") == taint.get("value", "")
-
-
-def untolerated(taints: Iterable[Object], tolerations: Iterable[Object], effects: Iterable[str]) -> list[Object]:
-    """Taints with one of `effects` that no toleration covers."""
-    known, wanted = list(tolerations), set(effects)
-    return [
-        taint
-        for taint in taints
-        if taint.get("effect") in wanted and not any(tolerates(toleration, taint) for toleration in known)
-    ]
 
 
 def selects(pod_spec: Object, node: Object) -> bool:

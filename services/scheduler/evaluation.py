@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.scheduler import selection, tolerations
+from services.scheduler import selection
 from services.scheduler.domains import DomainCount, selector_matcher, term_matcher
 from services.scheduler.requests import CPU, MEMORY, PODS, host_ports, pod_requests, scored_requests
 from services.scheduler.snapshot import Mask, PlacedPod, Snapshot
+from shared.objects import tolerations
 
 Scores = npt.NDArray[np.float64]
 Failure = tuple[str, Mask]
 
+HARD_EFFECTS = ("NoSchedule", "NoExecute")
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 # How much each score weighs, as kube-scheduler's default profile documents it.
@@ -58,9 +60,9 @@ class Evaluation:
         own = self.spec.get("tolerations") or ()
         by_taint: dict[str, list[int]] = {}
         for row, taints in enumerate(self.snapshot.nodes.taints):
-            taint = next(iter(tolerations.untolerated(taints, own, tolerations.HARD_EFFECTS)), None)
+            taint = next(iter(tolerations.untolerated(taints, own, HARD_EFFECTS)), None)
             if taint is not None:
-                by_taint.setdefault(tolerations.describe(taint), []).append(row)
+                by_taint.setdefault(_describe(taint), []).append(row)
         for text, rows in by_taint.items():
             mask = np.zeros(len(self.snapshot.nodes.names), dtype=bool)
             mask[rows] = True
@@ -193,10 +195,14 @@ class Evaluation:
     def _taint_scores(self) -> Scores:
         own = self.spec.get("tolerations") or ()
         disliked = [
-            len(list(tolerations.untolerated(taints, own, ("PreferNoSchedule",))))
-            for taints in self.snapshot.nodes.taints
+            len(tolerations.untolerated(taints, own, ("PreferNoSchedule",))) for taints in self.snapshot.nodes.taints
         ]
         return WEIGHTS["taints"] * _normalised(-np.array(disliked, dtype=float))
+
+
+def _describe(taint: Mapping[str, Any]) -> str:
+    """A taint as the message of a waiting pod names it: `{key: value}`."""
+    return f"{{{taint['key']}: {taint.get('value') or ''}}}"
 
 
 def _normalised(values: Scores) -> Scores:

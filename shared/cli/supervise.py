@@ -197,11 +197,13 @@ class Supervisor:
     def stop(self, processes: list[Process]) -> None:
         """End processes: first all at once that nobody waits for, then those that the others need, last one first."""
         leaves = [process for process in processes if not process.gate]
-        for process in leaves:
-            self.signal(process, signal.SIGTERM)
-        for process in [*leaves, *reversed([process for process in processes if process.gate])]:
-            self.signal(process, signal.SIGTERM)
-            self.await_end(process)
+        needed = [process for process in reversed(processes) if process.gate]
+        for wave in (leaves, *([process] for process in needed)):
+            for process in wave:
+                self.signal(process, signal.SIGTERM)
+            for process in wave:
+                self.await_end(process)
+        for process in processes:
             (self.run_directory / "processes" / f"{process.name}.json").unlink(missing_ok=True)
 
     def signal(self, process: Process, number: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from services.controllers import placement, pods
 from services.controllers.actions import Object
 from shared.objects import meta
+from shared.objects.tolerations import untolerated
 
 _ALWAYS_TOLERATED = (
     ("node.kubernetes.io/not-ready", "NoExecute"),
@@ -38,8 +39,8 @@ def place(spec: Object, node: Object) -> Place:
         return Place(False, False)
     taints = node.get("spec", {}).get("taints") or []
     tolerations = spec.get("tolerations") or []
-    may_stay = not placement.untolerated(taints, tolerations, ("NoExecute",))
-    wanted = may_stay and not placement.untolerated(taints, tolerations, ("NoSchedule",))
+    may_stay = not untolerated(taints, tolerations, ("NoExecute",))
+    wanted = may_stay and not untolerated(taints, tolerations, ("NoSchedule",))
     return Place(wanted, may_stay)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from services.controllers import instants, placement
+from services.controllers import instants
 from services.controllers.actions import NOTHING, Action, Delete, Key, Moment, Note, Object, Patch, Plan
 from services.controllers.claims import ref_of
 from services.controllers.nodes.lifecycle import NOT_READY, UNREACHABLE
@@ -17,6 +17,7 @@ from services.controllers.nodes.presence import LOOK_AGAIN, NODES, Judgement, Pr
 from services.controllers.view import PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta
+from shared.objects.tolerations import tolerates
 
 
 def decide(pod: Object, taints: Sequence[Object], judgement: Judgement, all_gone: bool, now: float) -> Plan:
@@ -47,7 +48,7 @@ def due_in(pod: Object, taints: Sequence[Object], now: float) -> tuple[float, Ob
     for taint in taints:
         if taint.get("effect") != "NoExecute":
             continue
-        matching = [toleration for toleration in tolerations if placement.tolerates(toleration, taint)]
+        matching = [toleration for toleration in tolerations if tolerates(toleration, taint)]
         limits = [one["tolerationSeconds"] for one in matching if one.get("tolerationSeconds") is not None]
         if not matching:
             found.append((0.0, taint))

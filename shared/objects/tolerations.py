@@ -1,11 +1,10 @@
-"""Taints and tolerations (Kubernetes API: Toleration)."""
+"""Taints and tolerations (core/v1 Toleration): one rule for the scheduler, which places pods, and for the controllers,
+which place daemons and evict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
-
-HARD_EFFECTS = ("NoSchedule", "NoExecute")
 
 
 def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
@@ -13,7 +12,7 @@ def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False
     key = toleration.get("key") or ""
-    if key and key != taint["key"]:
+    if key and key != taint.get("key"):
         return False
     if toleration.get("operator") == "Exists":
         return True
@@ -21,16 +20,11 @@ def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
 
 
 def untolerated(
-    taints: Iterable[Mapping[str, Any]], tolerations: Sequence[Mapping[str, Any]], effects: Sequence[str]
-) -> Iterable[Mapping[str, Any]]:
+    taints: Iterable[Mapping[str, Any]], tolerations: Collection[Mapping[str, Any]], effects: Collection[str]
+) -> list[Mapping[str, Any]]:
     """The taints with one of the effects that no toleration covers."""
-    return (
+    return [
         taint
         for taint in taints
         if taint.get("effect") in effects and not any(tolerates(toleration, taint) for toleration in tolerations)
-    )
-
-
-def describe(taint: Mapping[str, Any]) -> str:
-    """A taint as the message of a waiting pod names it: `{key: value}`."""
-    return f"{{{taint['key']}: {taint.get('value') or ''}}}"
+    ]
