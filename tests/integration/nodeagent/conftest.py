@@ -91,6 +91,10 @@ class KeptNode(FakeNode):
         _, containers = await self.runtime.list()
         return list(containers)
 
+    def pod_paths(self) -> list[str]:
+        """The pods that the API still has."""
+        return [path for path in self.api.objects if "/pods/" in path]
+
     def log(self, name: str, attempt: int = 0, pod: str = "p", uid: str = "u1") -> str:
         """What a container has written so far."""
         path = self.layout.pod("default", pod, uid).log(name, attempt)
@@ -113,10 +117,11 @@ async def node(tmp_path: Path, layer: Path, no_leaks: Leaks) -> AsyncIterator[Ke
     made.boot()
     try:
         yield made
-        for path in list(made.api.objects):
-            if "/pods/" in path and "deletionTimestamp" not in made.api.objects[path]["metadata"]:
+        for path in made.pod_paths():
+            if "deletionTimestamp" not in made.api.objects[path]["metadata"]:
                 made.delete(path.rpartition("/")[2], grace=1)
-        await eventually(lambda: not made.manager.workers, "the end of all pods")
+        # an agent that has only just been booted has no workers yet: the API says when the pods have really ended
+        await eventually(lambda: not made.pod_paths() and not made.manager.workers, "the end of all pods")
         assert await made.runtime.list() == ([], [])
     finally:
         await made.crash()
