@@ -21,7 +21,7 @@ from services.nodeagent.link import Query
 from services.nodeagent.measured import MeasuredKeeper
 from services.nodeagent.network.node import NodeNetwork
 from services.nodeagent.node import CHECK_S, Health, NodeStatus, renew_lease
-from services.nodeagent.pods import hooks
+from services.nodeagent.pods import hooks, namespaces
 from services.nodeagent.pods.admission import Rejection, admit
 from services.nodeagent.pods.checkpoint import Checkpoints
 from services.nodeagent.pods.facilities import Facilities
@@ -146,6 +146,7 @@ class Agent:
             memory_bytes=machine.memory_bytes(),
             clock=time.time,
             admit=self.admit,
+            choose_range=self.choose_range,
         )
 
     def known_services(self) -> Sequence[Mapping[str, Any]] | None:
@@ -158,6 +159,10 @@ class Agent:
             if uid != pod["metadata"]["uid"] and worker.record.started_at and not worker.record.cleaned
         ]
         return admit(pod, others, machine.allocatable(self.capacity))
+
+    def choose_range(self) -> int:
+        taken = {worker.record.user_range for worker in self.manager.workers.values()}
+        return namespaces.choose_range(taken, f"{self.settings.cluster}/{self.configuration.node}")
 
     async def run(self, service: Service) -> None:
         """Start everything; returns only when cancelled."""

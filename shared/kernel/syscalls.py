@@ -158,9 +158,11 @@ def clone(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
 
     Only for single-threaded processes: Python's own at-fork handlers are not run. With `cgroup_fd`, a directory of
     cgroup2, the child is born in that group, which costs nothing, while moving it there waits for an RCU grace period.
+    With CLONE_PARENT the child is a sibling of this process, and its parent hears of its end as of this one's.
     """
     pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=17)
+    exit_signal = 0 if flags & CLONE_PARENT else 17
+    args = _CloneArgs(flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal)
     if cgroup_fd >= 0:
         args.flags |= CLONE_INTO_CGROUP
         args.cgroup = cgroup_fd
@@ -313,12 +315,15 @@ _NAMESPACE_FILES = {
     CLONE_NEWIPC: "ipc",
     CLONE_NEWUTS: "uts",
     CLONE_NEWPID: "pid_for_children",
+    CLONE_NEWTIME: "time_for_children",
 }
 
 
 @contextmanager
 def unshared(kinds: int) -> Iterator[None]:
     """Be in new namespaces of the `kinds` (of CLONE_NEWNET, NEWIPC, NEWUTS) for a while, of this thread only.
+
+    With CLONE_NEWTIME it is the children that will be in it.
 
     They end with the block unless something keeps them. A thread that cannot return would act in the wrong place ever
     after, so the process ends then.

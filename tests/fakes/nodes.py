@@ -19,7 +19,7 @@ from services.nodeagent.events import Events
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import NodeLayout
 from services.nodeagent.network.node import PodAddress
-from services.nodeagent.pods import hooks
+from services.nodeagent.pods import hooks, namespaces
 from services.nodeagent.pods.checkpoint import Checkpoints
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.files import Resolver
@@ -405,6 +405,9 @@ class FakeNode:
             memory_bytes=8 << 30,
             clock=time.time,
             admit=lambda pod: None,
+            choose_range=lambda: namespaces.choose_range(
+                {worker.record.user_range for worker in manager.workers.values()}, "n1"
+            ),
         )
 
     # what tests say and see

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-from services.nodeagent.keeper import launch
+from services.nodeagent.keeper import launch, pidfds
 from services.nodeagent.keeper.loop import Loop
 from shared.kernel import syscalls
 
@@ -20,7 +20,11 @@ SETUP_LIMIT_S = 60.0  # a mount of a dead network file system must not hold a st
 
 
 class Birth:
-    """A process on its way. Exactly one of `message` and readiness comes to be; `on_settled` is then called."""
+    """A process on its way. Exactly one of `message` and readiness comes to be; `on_settled` is then called.
+
+    A process for a user namespace puts another one in its place: `pid` and `pidfd` then change, the first process has
+    been waited for, its pidfd is the callee's to close, and `on_handover` is called.
+    """
 
     def __init__(self, loop: Loop, channel: socket.socket, pid: int, pidfd: int) -> None:
         self._loop = loop
@@ -33,6 +37,7 @@ class Birth:
         self.message = ""
         self.exit_code = 0
         self.on_settled: Callable[[], None] = lambda: None
+        self.on_handover: Callable[[], None] = lambda: None
         self._executing = False
         channel.setblocking(False)
         loop.watch(channel.fileno(), lambda _events: self.settle())
@@ -56,10 +61,18 @@ class Birth:
             elif "console" in message and fds:
                 self.console = fds[0]
                 os.set_inheritable(self.console, False)
+            elif "handover" in message and fds:
+                self._take_over(fds[0])
             elif "executing" in message:
                 self._executing = True
             elif "error" in message:
                 self._fail(message["error"], message["exit_code"])
+
+    def _take_over(self, pidfd: int) -> None:
+        os.set_inheritable(pidfd, False)
+        pidfds.wait(self.pidfd)  # it ends as soon as it has sent this
+        self.pid, self.pidfd = pidfds.pid_of(pidfd), pidfd
+        self.on_handover()
 
     def _fail(self, message: str, exit_code: int) -> None:
         if not self.failed:

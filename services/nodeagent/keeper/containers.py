@@ -23,7 +23,14 @@ from services.nodeagent.keeper.process import Process
 from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes
 from services.nodeagent.keeper.store import Store, check_id
 from services.nodeagent.keeper.streams import Output
-from services.nodeagent.runtime.model import ContainerSpec, ContainerState, Resources, decode, encode
+from services.nodeagent.runtime.model import (
+    ContainerSpec,
+    ContainerState,
+    Resources,
+    SandboxSpec,
+    decode,
+    encode,
+)
 from shared.kernel import syscalls
 from shared.kernel.cgroups.groups import Groups
 
@@ -77,6 +84,14 @@ def validate(spec: ContainerSpec) -> None:
         raise ValueError(f"container seccomp {spec.seccomp!r} is neither default nor unconfined")
 
 
+def validate_ids(spec: ContainerSpec, sandbox: SandboxSpec) -> None:
+    """ValueError naming a user or group that the pod's user namespace does not have."""
+    if sandbox.user_range:
+        for name, value in (("user", spec.uid), ("group", spec.gid), *(("group", value) for value in spec.groups)):
+            if value >= sandbox.user_range_size:
+                raise ValueError(f"{name} {value} is not one of the {sandbox.user_range_size} ids of the pod")
+
+
 def process_of(spec: ContainerSpec, hostname: str) -> Process:
     """The container's process as numbers; also the model for its exec sessions. ValueError for unknown names."""
     granted = capabilities.granted(spec.capabilities, privileged=spec.privileged)
@@ -125,6 +140,7 @@ class Containers:
                 held.on_started.append(lambda: done(held))
             return
         validate(spec)
+        validate_ids(spec, sandbox.spec)
         process = process_of(spec, sandbox.spec.hostname or os.uname().nodename)
         root = plan.plan_root(spec, sandbox.spec, self._sandboxes.path(sandbox.spec.id, "shm"), self._group_mounts)
         container = self._admit(spec, sandbox)
@@ -225,11 +241,13 @@ class Containers:
             writable=spec.writable,
             entrances=self._groups.entrances(container.cgroup),
             namespaces=self._sandboxes.namespaces(sandbox),
+            user=self._sandboxes.user_namespace(sandbox),
         )
         flags = syscalls.CLONE_NEWNS
         shared = -1 if sandbox.spec.host_pid else sandbox.pause_fd
         container.own_pid_namespace = shared < 0 and not sandbox.spec.host_pid
-        if container.own_pid_namespace:
+        job.own_process_namespace = container.own_pid_namespace
+        if container.own_pid_namespace and job.user is None:
             flags |= syscalls.CLONE_NEWPID
         try:
             birth = births.spawn(
@@ -243,10 +261,18 @@ class Containers:
             for fd in ends:
                 if fd >= 0:
                     os.close(fd)
-        container.birth, container.pidfd = birth, birth.pidfd
-        container.state.pid = birth.pid
-        container.started = pidfds.start_time(birth.pid)
+        container.birth = birth
         birth.on_settled = lambda: self._on_settled(container)
+        birth.on_handover = lambda: self._follow(container, birth)
+        self._follow(container, birth)
+
+    def _follow(self, container: Container, birth: Birth) -> None:
+        """Watch the process that is, or has become, the container's first."""
+        if container.pidfd >= 0:
+            self._loop.forget(container.pidfd)
+            os.close(container.pidfd)
+        container.pidfd, container.state.pid = birth.pidfd, birth.pid
+        container.started = pidfds.start_time(birth.pid)
         self._loop.watch(container.pidfd, lambda _events: self._on_end(container))
         self._save(container)
 
@@ -275,7 +301,10 @@ class Containers:
         """The first process has ended."""
         birth = container.birth
         if birth is not None:
+            pidfd = container.pidfd
             birth.settle()
+            if container.pidfd != pidfd:
+                return  # it was the process that made way for this one
         has_run = container.state.state == "running"
         outcome = pidfds.wait(container.pidfd, container.state.pid)
         state = container.state

@@ -77,7 +77,7 @@ class Keeper:
         self._groups = groups
         self.sandboxes = Sandboxes(Store(directory, "sandboxes"), groups)
         self.containers = Containers(loop, Store(directory, "containers"), groups, self.sandboxes)
-        self.sessions = Sessions(loop, groups, self.containers)
+        self.sessions = Sessions(loop, groups, self.sandboxes, self.containers)
         self.server = Server(loop, socket_path, self._handle)
         self.containers.on_exit = self._on_exit
         self.sessions.on_exec_end = self._on_exec_end

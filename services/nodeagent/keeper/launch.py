@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from services.nodeagent.keeper import mapped, rootfs
 from services.nodeagent.keeper import process as processes
-from services.nodeagent.keeper import rootfs
 from services.nodeagent.keeper.plan import RootPlan
 from services.nodeagent.keeper.process import Process, StartFailure
 from shared.kernel import syscalls
@@ -38,6 +38,14 @@ class Stdio:
     height: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class UserNamespace:
+    """A pod's own user namespace: the file that keeps it, and the node's id of its root."""
+
+    path: str
+    root_id: int
+
+
 @dataclass(slots=True)
 class ContainerJob:
     """All that the first process of a container needs; `namespaces` are (path, CLONE_NEW...) to join."""
@@ -49,7 +57,8 @@ class ContainerJob:
     writable: str
     entrances: list[str]
     namespaces: list[tuple[str, int]]
-    own_cgroup_namespace: bool = True
+    user: UserNamespace | None = None
+    own_process_namespace: bool = True
 
 
 @dataclass(slots=True)
@@ -61,6 +70,7 @@ class ExecJob:
     target: int
     kinds: int
     entrances: list[str] = field(default_factory=list)
+    user: UserNamespace | None = None
 
 
 class Channel:
@@ -84,6 +94,9 @@ class Channel:
 
     def send_console(self, master: int) -> None:
         socket.send_fds(self._end, [b'{"console":true}'], [master])
+
+    def hand_over(self, pidfd: int) -> None:
+        socket.send_fds(self._end, [b'{"handover":true}'], [pidfd])
 
     def tell(self, message: dict[str, Any]) -> None:
         self._end.send(json.dumps(message).encode())
@@ -157,13 +170,51 @@ def container(job: ContainerJob, channel: Channel) -> None:
         processes.set_oom_score(job.process.oom_score_adj, channel.warn)
     channel.progress("joining the control groups")
     join_groups(job.entrances)
+    _own_streams(job.stdio.fds, job.process.uid, job.user)
     join_namespaces(job.namespaces, channel)
-    if job.own_cgroup_namespace:
-        channel.progress("making the cgroup namespace")
-        syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     processes.stop_importing()
-    rootfs.assemble(job.root, job.writable, job.lower, channel.progress)
+    if job.user is None:
+        _leave_cgroup_namespace(channel)
+        root = rootfs.gather(job.root, job.writable, job.lower, channel.progress)
+    else:
+        namespace = os.open(job.user.path, os.O_RDONLY)
+        root = mapped.gather(job.root, job.writable, job.lower, namespace, job.user.root_id, channel.progress)
+        own = syscalls.CLONE_NEWPID if job.own_process_namespace else 0
+        be_reborn(namespace, syscalls.CLONE_NEWNS | own, channel)
+        _leave_cgroup_namespace(channel)
+        mapped.attach_root(root)
+    rootfs.furnish(job.root, root, channel.progress)
     _finish(job.process, job.stdio, channel, first=True)
+
+
+def _leave_cgroup_namespace(channel: Channel) -> None:
+    channel.progress("making the cgroup namespace")
+    syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+
+
+def be_reborn(user_namespace: int, flags: int, channel: Channel) -> None:
+    """Go on as root of a user namespace, in a new process whose new namespaces (`flags`) belong to it.
+
+    Namespaces are owned by the user namespace that their maker is in, so the process that joined it has to make
+    another one, which it hands over to the keeper as the keeper's own child, and ends.
+    """
+    channel.progress("joining the user namespace")
+    syscalls.setns(user_namespace, syscalls.CLONE_NEWUSER)
+    os.close(user_namespace)
+    pid, pidfd = syscalls.clone(flags | syscalls.CLONE_PARENT)
+    if pid:
+        channel.hand_over(pidfd)
+        os._exit(0)
+    become_root(channel)
+
+
+def become_root(channel: Channel) -> None:
+    """Take on the ids of the root of the user namespace that this process is in."""
+    channel.progress("becoming root of the user namespace")
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
 
 def added(job: ExecJob, channel: Channel) -> None:
@@ -175,9 +226,12 @@ def added(job: ExecJob, channel: Channel) -> None:
         processes.set_oom_score(job.process.oom_score_adj, lambda _text: None)
     channel.progress("joining the control groups")
     join_groups(job.entrances)
+    _own_streams(job.stdio.fds, job.process.uid, job.user)
     channel.progress("joining the container's namespaces")
     processes.stop_importing()
     syscalls.setns(job.target, job.kinds)
+    if job.user is not None:
+        become_root(channel)
     _finish(job.process, job.stdio, channel, first=False)
 
 
@@ -188,7 +242,7 @@ def _finish(process: Process, stdio: Stdio, channel: Channel, *, first: bool) ->
         channel.progress("making the console")
         console(process.uid, stdio, channel, console_node=first)
     else:
-        _redirect(stdio.fds, process.uid)
+        _redirect(stdio.fds)
     channel.close_others(set())
     channel.progress("setting resource limits")
     processes.set_rlimits(process.rlimits, channel.warn)
@@ -204,13 +258,18 @@ def _finish(process: Process, stdio: Stdio, channel: Channel, *, first: bool) ->
     processes.execute(process)
 
 
-def _redirect(fds: tuple[int, int, int], uid: int) -> None:
-    """Put the streams in place. They belong to the container's user, so that /dev/stdout can be opened again."""
+def _own_streams(fds: tuple[int, int, int], uid: int, user: UserNamespace | None) -> None:
+    """The streams belong to the container's user, so that /dev/stdout can be opened again."""
+    owner = uid + user.root_id if user is not None else uid
+    for fd in fds:
+        if fd >= 0 and owner:
+            with contextlib.suppress(OSError):
+                os.fchown(fd, owner, -1)
+
+
+def _redirect(fds: tuple[int, int, int]) -> None:
     null = os.open("/dev/null", os.O_RDWR) if -1 in fds else -1
     for target, fd in enumerate(fds):
-        if fd >= 0 and uid:
-            with contextlib.suppress(OSError):
-                os.fchown(fd, uid, -1)
         os.dup2(fd if fd >= 0 else null, target, inheritable=True)
 
 

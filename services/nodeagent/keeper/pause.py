@@ -15,6 +15,8 @@ import struct
 from services.nodeagent.keeper import capabilities, launch, rootfs
 from shared.kernel import syscalls
 
+FLAGS = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS
+
 _BASE = 0x400000
 _HEADERS = 64 + 56
 
@@ -77,13 +79,21 @@ def image(machine: str) -> bytes:
     return header + segment + code
 
 
-def run(entrances: list[str], namespaces: list[tuple[str, int]], channel: launch.Channel) -> None:
-    """In a newborn process with its own PID and mount namespaces: become the program, in an empty root without rights,
-    so that nothing of the host can be reached through /proc/1 of the pod. Returns only by raising OSError."""
+def run(
+    entrances: list[str],
+    namespaces: list[tuple[str, int]],
+    user: launch.UserNamespace | None,
+    channel: launch.Channel,
+) -> None:
+    """In a newborn process with its own PID and mount namespaces, or one that is to get them in the user namespace:
+    become the program, in an empty root without rights, so that nothing of the host can be reached through /proc/1 of
+    the pod. Returns only by raising OSError."""
     channel.close_others(set())
     channel.progress("joining the control groups")
     launch.join_groups(entrances)
     launch.join_namespaces(namespaces, channel)
+    if user is not None:
+        launch.be_reborn(os.open(user.path, os.O_RDONLY), FLAGS, channel)
     program = os.memfd_create("pause", os.MFD_CLOEXEC)
     os.write(program, image(platform.machine()))
     os.setsid()

@@ -28,6 +28,15 @@ def start_time(pid: int) -> int:
     return 0 if after_name[0] in (b"Z", b"X") else int(after_name[19])
 
 
+def pid_of(pidfd: int) -> int:
+    """The process's id as /proc here counts it; 0 once it has been waited for."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                return max(int(line.split()[1]), 0)
+    return 0
+
+
 def open_again(pid: int, started: int) -> int:
     """A pidfd of the process that had `pid` and `started` then, or -1 if it has ended."""
     if not pid or not started:

@@ -76,7 +76,10 @@ class FileSystem:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """A part of the host's tree at `target`. `attributes` are MOUNT_ATTR bits, `propagation` an MS flag."""
+    """A part of the host's tree at `target`. `attributes` are MOUNT_ATTR bits, `propagation` an MS flag.
+
+    `mapped`: in a user namespace, the ids of its owners are shown as those of the container.
+    """
 
     source: str
     target: str
@@ -84,6 +87,7 @@ class Bind:
     propagation: int = sys.MS_PRIVATE
     recursive: bool = False
     sub_path: str = ""
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +152,8 @@ def _user_step(mount: Mount) -> Step:
     attributes = sys.MOUNT_ATTR_RDONLY if mount.read_only else 0
     for option in mount.options:
         attributes |= _BIND_OPTIONS.get(option, 0)
-    return Bind(
-        mount.source, mount.target, attributes, _PROPAGATION[mount.propagation], mount.recursive, mount.sub_path
-    )
+    propagation = _PROPAGATION[mount.propagation]
+    return Bind(mount.source, mount.target, attributes, propagation, mount.recursive, mount.sub_path, mapped=True)
 
 
 def _cgroup_steps(mounts: list[GroupMount], read_only: int) -> list[Step]:

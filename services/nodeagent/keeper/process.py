@@ -6,6 +6,7 @@ changing the user drops both. What the host cannot give is reported and the prog
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import os
@@ -19,6 +20,8 @@ from importlib.machinery import BuiltinImporter, FrozenImporter
 from services.nodeagent.keeper import capabilities
 from services.nodeagent.runtime.model import Rlimit
 from shared.kernel import syscalls
+
+codecs.lookup("ascii")  # a child that has given up the host's files could not load it any more
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from services.nodeagent.keeper.plan import DEVICES, LINKS, Bind, Devices, FileSystem, Link, RootPlan, Seal
 from shared.kernel import syscalls
@@ -33,8 +34,20 @@ def overlay_options(lower: list[str], upper: str, work: str) -> str:
     return options if len(os.fsencode(options)) <= _OPTIONS_MAX else ""
 
 
-def prepare_writable(writable: str, lower: list[str]) -> tuple[str, str]:
-    """The upper and work directories below `writable`; the root will look like that of the top layer."""
+@dataclass(slots=True)
+class Gathered:
+    """What a root is made of, brought together while this process is still on the host: descriptors of the overlay
+    and of detached trees, by the plan's step and by the path of the device node."""
+
+    root: int
+    sources: dict[int, int] = field(default_factory=dict)
+    devices: list[tuple[str, int, int]] = field(default_factory=list)
+    nodes: dict[str, int] = field(default_factory=dict)
+
+
+def prepare_writable(writable: str, lower: list[str], root_id: int = 0) -> tuple[str, str]:
+    """The upper and work directories below `writable`; the root will look like that of the top layer, with its owner
+    counted from `root_id`."""
     upper, work = f"{writable}/upper", f"{writable}/work"
     try:
         os.mkdir(upper)
@@ -45,8 +58,8 @@ def prepare_writable(writable: str, lower: list[str]) -> tuple[str, str]:
             os.rmdir(f"{work}/work/incompat/volatile")  # the mark of a mount whose start was interrupted
     top = os.stat(lower[0])
     os.chmod(upper, stat.S_IMODE(top.st_mode))
-    if top.st_uid or top.st_gid:
-        os.chown(upper, top.st_uid, top.st_gid)
+    if top.st_uid or top.st_gid or root_id:
+        os.chown(upper, top.st_uid + root_id, top.st_gid + root_id)
     with contextlib.suppress(FileExistsError):
         os.mkdir(work)
     return upper, work
@@ -138,8 +151,8 @@ def _open_beneath(base: int, path: str) -> int:
     return syscalls.openat2(base, path, os.O_PATH, resolve=resolve)
 
 
-def assemble(plan: RootPlan, writable: str, lower: list[str], progress: Progress) -> None:
-    """Build the root and make it this process's root. OSError; `progress` has been told what was being done."""
+def gather(plan: RootPlan, writable: str, lower: list[str], progress: Progress) -> Gathered:
+    """Bring together what is the host's. OSError; `progress` has been told what was being done."""
     sources: dict[int, int] = {}
     for index, step in enumerate(plan.inside):
         if isinstance(step, Bind):
@@ -147,9 +160,19 @@ def assemble(plan: RootPlan, writable: str, lower: list[str], progress: Progress
             sources[index] = open_source(step)
     progress("making mounts private")
     syscalls.mount("", "/", "", syscalls.MS_PRIVATE | syscalls.MS_REC)
-    devices = _host_devices() if any(isinstance(step, Devices) and step.everything for step in plan.inside) else []
+    devices = host_devices() if wants_everything(plan) else []
     progress("mounting the root file system")
-    root = mount_overlay(writable, lower)
+    return Gathered(mount_overlay(writable, lower), sources, devices)
+
+
+def wants_everything(plan: RootPlan) -> bool:
+    """Whether the container gets all of the host's devices."""
+    return any(isinstance(step, Devices) and step.everything for step in plan.inside)
+
+
+def furnish(plan: RootPlan, gathered: Gathered, progress: Progress) -> None:
+    """Build the root and make it this process's root. OSError; `progress` has been told what was being done."""
+    root, sources = gathered.root, gathered.sources
     for index, step in enumerate(plan.inside):
         match step:
             case FileSystem():
@@ -162,7 +185,7 @@ def assemble(plan: RootPlan, writable: str, lower: list[str], progress: Progress
                 _place(root, step, sources.pop(index))
             case Devices():
                 progress("making device nodes")
-                _make_devices(root, devices)
+                _make_devices(root, gathered)
             case Link():
                 progress(f"linking {step.path}")
                 link(root, step.path, step.target)
@@ -206,7 +229,7 @@ def _place(root: int, step: Bind, tree: int) -> None:
     os.close(tree)
 
 
-def _host_devices() -> list[tuple[str, int, int]]:
+def host_devices() -> list[tuple[str, int, int]]:
     """Every device node below the host's /dev as (path, mode, device), for a privileged container."""
     found = []
     pending = ["/dev"]
@@ -223,14 +246,19 @@ def _host_devices() -> list[tuple[str, int, int]]:
     return found
 
 
-def _make_devices(root: int, host_devices: list[tuple[str, int, int]]) -> None:
+def _make_devices(root: int, gathered: Gathered) -> None:
     base = resolve(root, "/dev")
-    for name, major, minor in DEVICES:
+    for name, major, minor in () if gathered.nodes else DEVICES:
         os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=base)
     os.close(base)
+    for path, tree in gathered.nodes.items():
+        target = open_in_root(root, path, directory=False)
+        syscalls.move_mount(tree, target)
+        os.close(target)
+        os.close(tree)
     for path, destination in LINKS:
         link(root, path, destination)
-    for path, mode, device in host_devices:
+    for path, mode, device in gathered.devices:
         parent, _, name = path.rpartition("/")
         if name in ("ptmx", "console"):
             continue

@@ -8,6 +8,7 @@ that was killed half-way can find and remove it: the record first.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from services.nodeagent.keeper import launch, pause, pidfds
+from services.nodeagent.keeper import launch, namespaces, pause, pidfds
 from services.nodeagent.keeper.store import Store, check_id
 from services.nodeagent.runtime.model import (
     InterfaceStats,
@@ -27,14 +28,6 @@ from services.nodeagent.runtime.model import (
 )
 from shared.kernel import mounts, netns, syscalls
 from shared.kernel.cgroups.groups import Groups
-
-# as containerd and Docker set them: no service of a pod needs a capability to bind port 80 or to ping
-DEFAULT_SYSCTLS = {
-    "net.ipv4.ip_unprivileged_port_start": "0",
-    "net.ipv4.ping_group_range": "0 2147483647",
-}
-
-_IPC_SYSCTLS = ("fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
 
 
 @dataclass(slots=True)
@@ -55,12 +48,13 @@ def validate(spec: SandboxSpec) -> None:
         netns.path_of(spec.netns_name)
     if not spec.cgroup.startswith("/") or ".." in spec.cgroup.split("/") or spec.cgroup.endswith("/"):
         raise ValueError(f"sandbox cgroup {spec.cgroup!r} is not an absolute path below the node's group")
+    namespaces.validate(spec)
     for name in spec.sysctls:
         if name.startswith("net.") and spec.host_network:
             raise ValueError(f"sysctl {name} is not allowed with host network")
-        if name.startswith(_IPC_SYSCTLS) and spec.host_ipc:
+        if name.startswith(namespaces.IPC_SYSCTLS) and spec.host_ipc:
             raise ValueError(f"sysctl {name} is not allowed with host IPC")
-        if not name.startswith(("net.", *_IPC_SYSCTLS)):
+        if not name.startswith(("net.", *namespaces.IPC_SYSCTLS)):
             raise ValueError(f"sysctl {name} does not belong to a pod's namespaces")
 
 
@@ -87,7 +81,7 @@ class Sandboxes:
             self._groups.create(spec.cgroup)
             if spec.resources is not None:
                 self._groups.limit(spec.cgroup, spec.resources)
-            self._make_namespaces(spec)
+            self._make_namespaces(sandbox)
             if spec.share_process and not spec.host_pid:
                 self._start_pause(sandbox)
                 self._save(sandbox)
@@ -105,54 +99,52 @@ class Sandboxes:
         }
         self._store.save(sandbox.spec.id, record)
 
-    def _make_namespaces(self, spec: SandboxSpec) -> None:
-        kinds = 0
-        if not spec.host_network:
-            kinds |= syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS
-        if not spec.host_ipc:
-            kinds |= syscalls.CLONE_NEWIPC
-            self._make_shm(spec)
-        if not kinds:
-            return
-        with syscalls.unshared(kinds):
-            if not spec.host_network:
-                netns.raise_loopback()
-                netns.release(netns.path_of(spec.netns_name))
-                netns.keep("/proc/thread-self/ns/net", netns.path_of(spec.netns_name))
-                socket.sethostname(spec.hostname or spec.id[:12])
-                netns.keep("/proc/thread-self/ns/uts", self.path(spec.id, "uts"))
-                for name, value in DEFAULT_SYSCTLS.items():
-                    with contextlib.suppress(OSError):
-                        netns.write_sysctl(name, value)
-            if not spec.host_ipc:
-                netns.keep("/proc/thread-self/ns/ipc", self.path(spec.id, "ipc"))
-            for name, value in spec.sysctls.items():
-                netns.write_sysctl(name, value)
+    def _make_namespaces(self, sandbox: Sandbox) -> None:
+        if not sandbox.spec.host_ipc:
+            self._make_shm(sandbox.spec)
+        user = self.user_namespace(sandbox)
+        files = [(user.path, syscalls.CLONE_NEWUSER)] if user is not None else []
+        kept = namespaces.Kept((*files, *self.namespaces(sandbox)))
+        if kept.kinds:
+            namespaces.make(sandbox.spec, kept)
 
     def _make_shm(self, spec: SandboxSpec) -> None:
         directory = self.path(spec.id, "shm")
         os.mkdir(directory, 0o700)
         flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-        syscalls.mount("shm", directory, "tmpfs", flags, "mode=1777,size=65536k")
+        owner = f",uid={spec.user_range},gid={spec.user_range}" if spec.user_range else ""
+        syscalls.mount("shm", directory, "tmpfs", flags, f"mode=1777,size=65536k{owner}")
 
     def _start_pause(self, sandbox: Sandbox) -> None:
         cgroup = sandbox.spec.cgroup + "/pause"  # a group with groups below it may not hold processes in v2
         self._groups.create(cgroup)
-        entrances, namespaces = self._groups.entrances(cgroup), self.namespaces(sandbox)
+        entrances, shared = self._groups.entrances(cgroup), self.namespaces(sandbox)
+        user = self.user_namespace(sandbox)
         birth = self._groups.birth_fd(cgroup)
         parent, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with parent:
-            pid, pidfd = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS, cgroup_fd=birth)
+            pid, pidfd = syscalls.clone(pause.FLAGS if user is None else 0, cgroup_fd=birth)
             if pid == 0:
-                launch.run(lambda channel: pause.run(entrances, namespaces, channel), child)
+                launch.run(lambda channel: pause.run(entrances, shared, user, channel), child)
             child.close()
             if birth >= 0:
                 os.close(birth)
             sandbox.pause_pid, sandbox.pause_fd = pid, pidfd
-            failure = parent.recv(8192)  # ends with its execve, a millisecond away
-            if failure:
-                raise OSError(f"the pod's first process could not be started: {failure.decode()}")
-            sandbox.pause_started = pidfds.start_time(pid)
+            message, fds, _flags, _address = socket.recv_fds(parent, 8192, 1)  # ends with its execve, a moment away
+            if fds:
+                pidfds.wait(pidfd)
+                os.close(pidfd)
+                os.set_inheritable(fds[0], False)
+                sandbox.pause_pid, sandbox.pause_fd = pidfds.pid_of(fds[0]), fds[0]
+                message = parent.recv(8192)
+            if message:
+                raise OSError(f"the pod's first process could not be started: {json.loads(message)['error']}")
+            sandbox.pause_started = pidfds.start_time(sandbox.pause_pid)
+
+    def user_namespace(self, sandbox: Sandbox) -> launch.UserNamespace | None:
+        """The pod's own user namespace, if it has one."""
+        spec = sandbox.spec
+        return launch.UserNamespace(self.path(spec.id, "user"), spec.user_range) if spec.user_range else None
 
     def namespaces(self, sandbox: Sandbox) -> list[tuple[str, int]]:
         """What a container's process joins by path, the shared PID namespace apart."""
@@ -163,6 +155,8 @@ class Sandboxes:
             result.append((self.path(spec.id, "uts"), syscalls.CLONE_NEWUTS))
         if not spec.host_ipc:
             result.append((self.path(spec.id, "ipc"), syscalls.CLONE_NEWIPC))
+        if spec.time_offsets:
+            result.append((self.path(spec.id, "time"), syscalls.CLONE_NEWTIME))
         return result
 
     def update_resources(self, sandbox_id: str, resources: Resources) -> None:
@@ -187,7 +181,7 @@ class Sandboxes:
             pidfds.wait(sandbox.pause_fd)
             os.close(sandbox.pause_fd)
             sandbox.pause_fd = -1
-        for name in ("uts", "ipc"):
+        for name in ("uts", "ipc", "time", "user"):
             netns.release(self.path(sandbox_id, name))
         shm = self.path(sandbox_id, "shm")
         mounts.unmount(shm)
@@ -230,7 +224,8 @@ class Sandboxes:
         return sandbox
 
     def _missing(self, sandbox: Sandbox) -> str:
-        for path, _kind in self.namespaces(sandbox):
+        user = self.user_namespace(sandbox)
+        for path in [path for path, _kind in self.namespaces(sandbox)] + ([user.path] if user is not None else []):
             if not mounts.is_mount_point(path):
                 return f"namespace {path} is gone"
         if sandbox.spec.share_process and not sandbox.spec.host_pid and sandbox.pause_fd < 0:

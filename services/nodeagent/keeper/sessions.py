@@ -18,8 +18,9 @@ from services.nodeagent.keeper import births, launch, pidfds
 from services.nodeagent.keeper.births import Birth
 from services.nodeagent.keeper.containers import Container, Containers, process_of
 from services.nodeagent.keeper.loop import Loop
-from services.nodeagent.keeper.sandboxes import Sandbox
+from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes
 from services.nodeagent.keeper.streams import Output, Viewer
+from services.nodeagent.runtime.model import SandboxSpec
 from shared.kernel import syscalls
 from shared.kernel.cgroups.groups import Groups
 
@@ -30,6 +31,15 @@ _KINDS = (
     | syscalls.CLONE_NEWUTS
     | syscalls.CLONE_NEWCGROUP
 )
+
+
+def _kinds(spec: SandboxSpec) -> int:
+    kinds = _KINDS
+    if spec.user_range:
+        kinds |= syscalls.CLONE_NEWUSER
+    if spec.time_offsets:
+        kinds |= syscalls.CLONE_NEWTIME
+    return kinds
 
 
 @dataclass(slots=True)
@@ -66,9 +76,10 @@ class Opened:
 class Sessions:
     """`on_exec_end(owner, number, exit_code, signal)` is called when an exec's process has ended."""
 
-    def __init__(self, loop: Loop, groups: Groups, containers: Containers) -> None:
+    def __init__(self, loop: Loop, groups: Groups, sandboxes: Sandboxes, containers: Containers) -> None:
         self._loop = loop
         self._groups = groups
+        self._sandboxes = sandboxes
         self._containers = containers
         self._numbers = itertools.count(1)
         self._execs: dict[int, Exec] = {}
@@ -102,7 +113,8 @@ class Sessions:
             process=process,
             stdio=launch.Stdio((theirs[0], theirs[1], theirs[2]), tty, args.get("width", 0), args.get("height", 0)),
             target=container.pidfd,
-            kinds=_KINDS,
+            kinds=_kinds(sandbox.spec),
+            user=self._sandboxes.user_namespace(sandbox),
             entrances=self._groups.entrances(container.cgroup),
         )
         try:

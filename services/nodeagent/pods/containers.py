@@ -16,7 +16,7 @@ from services.nodeagent.environment import (
 )
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import PodLayout, sandbox_id
-from services.nodeagent.pods import resources, specs
+from services.nodeagent.pods import namespaces, resources, specs
 from services.nodeagent.pods.records import ContainerRecord, PodRecord
 from services.nodeagent.pods.security import security
 from services.nodeagent.runtime.model import ContainerSpec, Mount, SandboxSpec
@@ -53,9 +53,9 @@ def pod_labels(pod: Mapping[str, Any]) -> dict[str, str]:
     return {UID_LABEL: metadata["uid"], NAMESPACE_LABEL: metadata["namespace"], POD_LABEL: metadata["name"]}
 
 
-def sandbox_spec(pod: Mapping[str, Any], attempt: int, layout: PodLayout, hostname: str) -> SandboxSpec:
-    """The sandbox of a pod's attempt number `attempt`."""
-    spec = pod["spec"]
+def sandbox_spec(pod: Mapping[str, Any], record: PodRecord, layout: PodLayout, hostname: str) -> SandboxSpec:
+    """The sandbox of a pod's present attempt."""
+    spec, attempt = pod["spec"], record.sandbox_attempt
     identity = sandbox_id(pod["metadata"]["uid"], attempt)
     sysctls = (spec.get("securityContext") or {}).get("sysctls") or ()
     return SandboxSpec(
@@ -68,6 +68,9 @@ def sandbox_spec(pod: Mapping[str, Any], attempt: int, layout: PodLayout, hostna
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
         share_process=bool(spec.get("shareProcessNamespace")),
+        user_range=record.user_range,
+        user_range_size=namespaces.IDS_PER_POD,
+        time_offsets=namespaces.time_offsets(pod),
         sysctls={entry["name"]: entry["value"] for entry in sysctls},
         resources=resources.pod_resources(pod),
         labels={**pod_labels(pod), ATTEMPT_LABEL: str(attempt)},

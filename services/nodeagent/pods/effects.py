@@ -12,7 +12,7 @@ from typing import Any
 from services.nodeagent import metrics
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import container_id, sandbox_id
-from services.nodeagent.pods import apply, cleaning, resources, setting, specs
+from services.nodeagent.pods import apply, cleaning, namespaces, resources, setting, specs
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.instructions import (
     BeginStop,
@@ -136,8 +136,10 @@ class Effects:
     async def _create_sandbox(self, instruction: CreateSandbox) -> None:
         record, tools = self._record, self._tools
         apply.apply(record, self._pod, instruction, tools.clock())
-        tools.checkpoints.save_record(record)
         try:
+            if namespaces.own_users(self._pod) and not record.user_range:
+                record.user_range = tools.choose_range()
+            tools.checkpoints.save_record(record)
             await setting.prepare(tools.sandbox_hooks, self._setting)
         except Exception as exc:
             now = tools.clock()

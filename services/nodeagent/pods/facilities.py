@@ -47,7 +47,10 @@ class Images(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Facilities:
-    """Shared by all workers. `clock` gives unix seconds, `services` the services known at present."""
+    """Shared by all workers. `clock` gives unix seconds, `services` the services known at present.
+
+    `choose_range` gives the first user id of a range that no pod of the node has; ConfigurationError if there is none.
+    """
 
     node: NodeFacts
     layout: NodeLayout
@@ -67,6 +70,7 @@ class Facilities:
     memory_bytes: int
     clock: Callable[[], float]
     admit: Callable[[Mapping[str, Any]], tuple[str, str] | None]
+    choose_range: Callable[[], int]
 
     @property
     def logs(self) -> Path:

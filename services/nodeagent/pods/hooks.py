@@ -101,13 +101,14 @@ class SandboxHook:
         if record.sandbox_attempt > 0:
             await self._remove(setting, record.sandbox_attempt - 1)
         hostname = files.hostname(pod, self._node, self._domain)
-        state = await self._runtime.create_sandbox(sandbox_spec(pod, record.sandbox_attempt, setting.layout, hostname))
+        state = await self._runtime.create_sandbox(sandbox_spec(pod, record, setting.layout, hostname))
         setting.netns_path = state.netns_path
 
     async def cleanup(self, setting: PodSetting) -> None:
         for attempt in range(max(setting.record.sandbox_attempt - 1, 0), setting.record.sandbox_attempt + 1):
             await self._remove(setting, attempt)
         setting.record.sandbox_ready = setting.record.sandbox_exists = False
+        setting.record.user_range = 0
 
     async def _remove(self, setting: PodSetting, attempt: int) -> None:
         identity = sandbox_id(setting.record.uid, attempt)

@@ -123,7 +123,8 @@ class PodRecord:
     """One pod. Times in unix seconds; `sandbox_attempt` -1 means that no sandbox was ever made.
 
     `stop_by` is the deadline of a pod that is ending, 0 while it is not; `deleted` and `grace` (seconds) tell that the
-    API wants it gone; `finished` that it ended by itself.
+    API wants it gone; `finished` that it ended by itself. `user_range` is the first user id on the node of a pod with
+    its own user namespace.
     """
 
     uid: str
@@ -132,6 +133,7 @@ class PodRecord:
     sandbox_attempt: int = -1
     initialized: bool = False
     addresses: tuple[str, ...] = ()
+    user_range: int = 0
     stop_by: float = 0.0
     deleted: bool = False
     grace: float = 0.0
@@ -175,6 +177,7 @@ _POD_DURABLE = (
     "sandbox_attempt",
     "initialized",
     "addresses",
+    "user_range",
     "stop_by",
     "deleted",
     "grace",

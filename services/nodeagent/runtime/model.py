@@ -59,6 +59,8 @@ class SandboxSpec:
     """The namespaces that the containers of one pod share.
 
     `cgroup` is a path below the node's own group (`/pods/<qos>/pod<uid>`). `netns_name` names the file in /run/netns.
+    `user_range` is the node's first user and group id of a pod with a user namespace of its own, where it is root;
+    0 leaves the pod in the node's. `time_offsets` are nanoseconds by clock (monotonic, boottime), for a time namespace.
     """
 
     id: str
@@ -70,6 +72,9 @@ class SandboxSpec:
     host_pid: bool = False
     host_ipc: bool = False
     share_process: bool = False
+    user_range: int = 0
+    user_range_size: int = 65536
+    time_offsets: dict[str, int] = field(default_factory=dict)
     sysctls: dict[str, str] = field(default_factory=dict)
     resources: Resources | None = None
     labels: dict[str, str] = field(default_factory=dict)

@@ -65,6 +65,7 @@ def pod_spec(spec: Object) -> list[Cause]:
         found += _sysctls(spec["securityContext"])
     if spec.get("resources"):
         found += containers.resources("spec.resources", spec["resources"])
+    found += _own_users(spec)
     found += _dns_config(spec)
     for index, alias in enumerate(spec.get("hostAliases") or ()):
         ip = alias.get("ip", "")
@@ -122,6 +123,19 @@ def _sysctls(context: Object) -> list[Cause]:
     policy = context.get("fsGroupChangePolicy")
     if policy is not None:
         found += one_of("spec.securityContext.fsGroupChangePolicy", policy, ("Always", "OnRootMismatch"))
+    return found
+
+
+def _own_users(spec: Object) -> list[Cause]:
+    """What a pod with its own user namespace may not have (KEP-127)."""
+    if spec.get("hostUsers") is not False:
+        return []
+    detail = "when `hostUsers` is false"
+    found = [forbidden(f"spec.{key}", detail) for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
+    for key in ("containers", "initContainers", "ephemeralContainers"):
+        for index, one in enumerate(spec.get(key) or ()):
+            if one.get("volumeDevices"):
+                found.append(forbidden(f"spec.{key}[{index}].volumeDevices", detail))
     return found
 
 

@@ -164,3 +164,39 @@ async def test_a_killed_keeper_comes_back_and_the_pod_with_it(node):
         "a running container",
     )
     assert len([c for c in await node.held() if c.state == "running"]) == 1
+
+
+async def test_a_pod_with_its_own_users_is_root_of_nothing_but_itself(node):
+    node.api.put("/api/v1/namespaces/default/secrets/s", secret("s", pw="hunter2"))
+    names = ("s", "d", "m")
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in names]
+    volumes = [
+        {"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}},
+        {"name": "d", "emptyDir": {}},
+        {"name": "m", "emptyDir": {"medium": "Memory"}},
+    ]
+    write = "cat /s/pw && echo x > /d/f && chown 5 /d/f && echo y > /m/f && cat /proc/self/uid_map"
+    init = shell("first", write, volumeMounts=mounts)
+    read = shell("web", "stat -c '%u %n' /d/f /m/f /etc/hosts /etc/passwd; id -u; sleep 1000", volumeMounts=mounts)
+    node.create(pod(read, initContainers=[init], volumes=volumes, hostUsers=False, shareProcessNamespace=True))
+    log = await node.wait_log("web", "\n0\n")
+    assert log.splitlines()[-5:] == ["5 /d/f", "0 /m/f", "0 /etc/hosts", "0 /etc/passwd", "0"]
+    [worker] = node.manager.workers.values()
+    assert worker.record.user_range >= 65536
+    uid_map = node.log("first").split()[-3:]
+    assert uid_map == ["0", str(worker.record.user_range), "65536"]
+    assert (worker.setting.volumes["d"] / "f").stat().st_uid == 5
+
+
+async def test_a_range_of_users_is_kept_over_a_restart_and_given_back_at_the_end(node):
+    node.create(pod(shell("web", "exec sleep 1000"), hostUsers=False, terminationGracePeriodSeconds=0))
+    await node.wait_phase("Running")
+    [worker] = node.manager.workers.values()
+    first = worker.record.user_range
+    await node.crash()
+    node.boot()
+    [worker] = await eventually(lambda: list(node.manager.workers.values()), "the pod after the restart")
+    assert worker.record.user_range == first
+    node.delete(grace=0)
+    await eventually(lambda: worker.record.cleaned, "the end of the pod")
+    assert worker.record.user_range == 0

@@ -146,3 +146,11 @@ async def test_no_mount_of_a_container_is_seen_outside_of_it(node: Node) -> None
     await node.start("c", "sleep", "1000")
     mounts = Path("/proc/self/mounts").read_text()
     assert f"{node.directory}/writable" not in mounts
+
+
+async def test_a_containers_processes_have_an_id_on_the_node_and_one_inside(node: Node) -> None:
+    await node.sandbox()
+    pid = (await node.start("c", "sh", "-c", "sleep 1000 & wait")).pid
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [ids] = [line.split()[1:] for line in lines if line.startswith("NSpid:")]
+    assert ids == [str(pid), "1"]

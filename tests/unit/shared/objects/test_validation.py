@@ -141,6 +141,22 @@ def test_metadata(kind: str, metadata: dict[str, Any], wanted: set[tuple[str, st
         ),
         (container(ports=[{"containerPort": 80, "protocol": "ICMP"}]), {("NotSupported", f"{C0}.ports[0].protocol")}),
         (
+            pod(
+                hostUsers=False,
+                hostNetwork=True,
+                hostPID=True,
+                hostIPC=True,
+                containers=[{**APP, "volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}],
+                volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "v"}}],
+            ),
+            {
+                ("Forbidden", "spec.hostNetwork"),
+                ("Forbidden", "spec.hostPID"),
+                ("Forbidden", "spec.hostIPC"),
+                ("Forbidden", f"{C0}.volumeDevices"),
+            },
+        ),
+        (
             pod(hostNetwork=True, containers=[{**APP, "ports": [{"containerPort": 80, "hostPort": 81}]}]),
             {("Invalid", f"{C0}.ports[0].hostPort")},
         ),
