@@ -1,11 +1,18 @@
-"""What holds for all tests: the closing line that says how many passed and failed."""
+"""What holds for all tests: how hypothesis draws, and the closing line that says how many passed and failed."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a red run is the fault of the change; the other profile looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 outcomes: Counter[str] = Counter()
 

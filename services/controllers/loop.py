@@ -27,7 +27,7 @@ K = TypeVar("K", bound=Hashable)
 CATCH_UP_LIMIT = 10.0
 """Seconds to wait for our own write to appear before a barrier decides: a restored log may never reach its revision."""
 HEAVY = 0.002
-"""Seconds of thinking from which on a key rests afterwards..."""
+"""Seconds of CPU time of thinking from which on a key rests afterwards..."""
 REST_FACTOR = 4
 """...this many times as long, so that one large object takes at most a fifth of a core..."""
 LONGEST_REST = 0.5
@@ -125,9 +125,9 @@ class Loop(Generic[K]):
     async def _reconcile(self, key: K) -> float:
         """Carry out one plan; returns for how many seconds the key should rest."""
         await self._catch_up(key)
-        started = time.perf_counter()
+        started = time.thread_time()  # not wall time: on a busy machine every thought would look heavy
         plan = self.reconciler.plan(key, self._view, Moment(self._clock(), self._failures.get(key)))
-        thought = time.perf_counter() - started
+        thought = time.thread_time() - started
         outcome = await self._writer.perform(plan.actions)
         self._note(key, outcome)
         if outcome.failure is not None:

@@ -89,6 +89,10 @@ class Manager:
         for key in self._eviction.of_node(node, self._view):
             self._loops[self._eviction.name].queue.add(key)
 
+    def idle(self) -> bool:
+        """No controller has anything to do now."""
+        return all(loop.queue.idle() for loop in self._loops.values())
+
     async def run(self, lost: asyncio.Event) -> None:
         """Work until leadership is lost."""
         async with asyncio.TaskGroup() as group:

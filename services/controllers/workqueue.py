@@ -69,6 +69,10 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._ready)
 
+    def idle(self) -> bool:
+        """No key is waiting, being worked on or only kept back by its rest; what falls due later does not count."""
+        return not (self._ready or self._working or self._resting.keys() & self._due.keys())
+
     def add(self, key: K) -> None:
         """Queue a key now, unless it is queued already."""
         if key in self._ready or key in self._again:

@@ -94,7 +94,7 @@ def _definition(definition: Object) -> None:
     spec = definition.setdefault("spec", {})
     names = spec.setdefault("names", {})
     kind = names.get("kind", "")
-    if not names.get("singular"):
+    if not names.get("singular") and kind:
         names["singular"] = kind.lower()
     if not names.get("listKind") and kind:
         names["listKind"] = f"{kind}List"

@@ -61,13 +61,14 @@ async def until(condition: Callable[[], object], what: str = "", limit: float = 
         await asyncio.sleep(0.002)
 
 
-async def settled(world: World, quiet: float = 0.05, limit: float = 5.0) -> None:
-    """Wait until nothing was written for `quiet` seconds; what is due later does not count."""
+async def settled(world: World, quiet: float = 0.05, limit: float = 10.0) -> None:
+    """Wait until no controller has anything to do and nothing was written for `quiet` seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
     revision, since = world.revision, loop.time()
     while loop.time() - since < quiet:
         assert loop.time() < deadline, "the controllers never come to rest"
         await asyncio.sleep(0.005)
-        if world.revision != revision:
+        busy = world.manager is not None and not world.manager.idle()
+        if busy or world.revision != revision:
             revision, since = world.revision, loop.time()
