@@ -19,12 +19,18 @@ CLUSTER_NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
-    """How to reach the broker: `url` tls://host:port or nats://host:port, `ca` a PEM file or None for plain TCP."""
+    """How to reach the broker: `url` tls://host:port or nats://host:port, several of a replicated one joined by commas;
+    `ca` a PEM file or None for plain TCP."""
 
     url: str
     user: str
     password: str
     ca: Path | None = None
+
+    @property
+    def servers(self) -> list[str]:
+        """The URL of each server."""
+        return self.url.split(",")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class Settings:
     bus_credentials: Path
     log_level: str
     metrics_address: tuple[str, int] | None
+    bus_replicas: int = 1
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -53,8 +60,12 @@ class Settings:
         if level not in logging.getLevelNamesMapping():
             raise SettingsError(f"WHERRY_LOG_LEVEL {level!r} is not a level of logging")
         url = env.get("WHERRY_BUS_URL") or "tls://10.89.0.1:4222"
-        if not url.startswith(("tls://", "nats://")):
-            raise SettingsError(f"WHERRY_BUS_URL {url!r} does not start with tls:// or nats://")
+        for server in url.split(","):
+            if not server.startswith(("tls://", "nats://")):
+                raise SettingsError(f"WHERRY_BUS_URL {server!r} does not start with tls:// or nats://")
+        replicas = env.get("WHERRY_BUS_REPLICAS") or "1"
+        if replicas not in ("1", "3", "5"):
+            raise SettingsError(f"WHERRY_BUS_REPLICAS {replicas!r} is not 1, 3 or 5")
         ca = env.get("WHERRY_BUS_CA") or (str(data / "pki" / "ca.crt") if url.startswith("tls://") else "")
         address = env.get("WHERRY_METRICS_ADDRESS")
         return cls(
@@ -66,6 +77,7 @@ class Settings:
             bus_credentials=Path(env.get("WHERRY_BUS_CREDENTIALS") or data / "bus" / "credentials" / "admin.json"),
             log_level=level,
             metrics_address=parse_address("WHERRY_METRICS_ADDRESS", address) if address else None,
+            bus_replicas=int(replicas),
         )
 
     def bus(self) -> BusSettings:

@@ -65,7 +65,7 @@ async def main(service: Service) -> None:
     settings = ApiSettings.from_environment()
     pki = Pki(pki_directory(settings.data))
     async with connect(service.settings, "apiserver") as bus, contextlib.AsyncExitStack() as stack:
-        await streams.ensure_streams(bus)
+        await streams.ensure_streams(bus, service.settings.bus_replicas)
         state = await load_state(bus, service.start)
         key = tokens.load_key(pki.service_account_key)
         parts = await assemble(bus, state, settings, key, pki.ca_certificate.read_text())

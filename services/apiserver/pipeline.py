@@ -17,13 +17,17 @@ from services.apiserver.routes import Attributes, Target
 from services.apiserver.schemas import Schemas
 from services.apiserver.watch import Watcher
 from services.apiserver.write import Writer
-from shared.errors import ApiError, BusError, ServiceUnavailable, StateError
+from shared.errors import ApiError, BusError, NoResponders, ServiceUnavailable, StateError
 
 Serve = Callable[[Request, Target], Awaitable[Outcome]]
 # subresources that are the object itself under other rules
 SAME_OBJECT = ("status", "finalize", "ephemeralcontainers", "resize", "approval")
 INTERACTIVE = ("exec", "attach", "portforward")
 STREAMS = (*INTERACTIVE, "log", "proxy")
+NO_LEADER = (
+    "the state log has no leader, because too few of its servers run: until it has one nothing can be written or read "
+    "consistently; watches and reads with resourceVersion=0 go on"
+)
 DEPRECATED = {
     ("", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     ("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
@@ -48,6 +52,8 @@ class Pipeline:
         """Serve a request; every failure leaves as an ApiError."""
         try:
             return await self._handle(request)
+        except NoResponders as exc:
+            raise ServiceUnavailable(NO_LEADER, details={"retryAfterSeconds": 1}) from exc
         except (BusError, StateError) as exc:
             raise ServiceUnavailable(
                 f"the state log cannot be reached: {exc}", details={"retryAfterSeconds": 1}

@@ -39,7 +39,10 @@ async def main(service: Service) -> None:
     """Serve until cancelled."""
     address = os.environ.get("WHERRY_REGISTRY_ADDRESS") or DEFAULT_ADDRESS
     host, port = parse_address("WHERRY_REGISTRY_ADDRESS", address)
-    async with connect(service.settings, "registry") as bus, Server(bus, host, port) as running:
+    async with (
+        connect(service.settings, "registry") as bus,
+        Server(bus, host, port, service.settings.bus_replicas) as running,
+    ):
         service.ready = True
         service.log.info("registry listens on %s:%d", host, running.port)
         while True:
@@ -53,7 +56,8 @@ async def main(service: Service) -> None:
 class Server:
     """The HTTP side of a registry on a connected bus; `port` 0 takes any free port."""
 
-    def __init__(self, bus: Bus, host: str, port: int) -> None:
+    def __init__(self, bus: Bus, host: str, port: int, replicas: int = 1) -> None:
+        self._replicas = replicas
         self._bus = bus
         self._host = host
         self.port = port
@@ -66,8 +70,8 @@ class Server:
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> "Server":
-        await self._jetstream.ensure_stream(keys.config())
-        await self._jetstream.ensure_stream(chunks.config())
+        await self._jetstream.ensure_stream(keys.config(self._replicas), wait=True)
+        await self._jetstream.ensure_stream(chunks.config(self._replicas), wait=True)
         self._runner = web.AppRunner(
             application(self.repositories, lambda: self._bus.connected), access_log=None, read_bufsize=READ_BUFFER
         )

@@ -101,7 +101,7 @@ class Connection(Bus):
         if settings.ca is not None:
             options["tls"] = ssl.create_default_context(cafile=str(settings.ca))
         await self._client.connect(
-            settings.url,
+            settings.servers,
             name=name,
             user=settings.user,
             password=settings.password,

@@ -5,8 +5,10 @@ nats-py's JetStream context is not used: its publish costs more than twice as mu
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from shared.bus.port import Bus, parse_headers
-from shared.errors import BrokerError, BusError, RevisionConflict
+from shared.errors import BrokerError, BusError, BusTimeout, NoResponders, RevisionConflict
+
+log = logging.getLogger(__name__)
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 ROLLUP = "Nats-Rollup"
@@ -31,6 +35,10 @@ WRONG_LAST_SEQUENCE_UNNAMED = 10164
 NO_MESSAGE = 10037
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
+
+# a replicated bus without enough servers (10005), without contact to them (10008), or without leader (10009)
+NOT_YET = (10005, 10008, 10009)
+RETRY_S = 0.5
 
 MAX_BATCH = 1000
 
@@ -101,19 +109,33 @@ class JetStream:
         """The newest message on a subject, from the stream's leader; None if there is none."""
         return await self._message(stream, {"last_by_subj": subject})
 
-    async def next_message(self, stream: str, subject: str, sequence: int) -> Stored | None:
+    async def next_message(self, stream: str, subject: str, sequence: int, timeout: float = 5.0) -> Stored | None:
         """The first message on a subject at or after a sequence, from the stream's leader; None if there is none."""
-        return await self._message(stream, {"next_by_subj": subject, "seq": sequence})
+        return await self._message(stream, {"next_by_subj": subject, "seq": sequence}, timeout)
 
-    async def stream_info(self, stream: str) -> dict[str, Any]:
+    async def stream_info(self, stream: str, timeout: float = 5.0) -> dict[str, Any]:
         """Configuration and state of a stream. BrokerError 10059 if it is not there."""
-        return await self.api(f"STREAM.INFO.{stream}")
+        return await self.api(f"STREAM.INFO.{stream}", timeout=timeout)
 
-    async def ensure_stream(self, config: Mapping[str, Any]) -> None:
-        """Declare a stream, or bring an existing one to this configuration."""
+    async def ensure_stream(self, config: Mapping[str, Any], *, wait: bool = False) -> None:
+        """Declare a stream, or bring an existing one to this configuration.
+
+        With `wait` it is tried again as long as the servers of a replicated bus are not yet enough of them.
+        """
+        while True:
+            try:
+                return await self._ensure_stream(config, wait)
+            except (BrokerError, BusTimeout, NoResponders) as exc:
+                if not wait or (isinstance(exc, BrokerError) and exc.code not in NOT_YET):
+                    raise
+                log.info("stream %s cannot be declared yet: %s", config["name"], exc)
+                await asyncio.sleep(RETRY_S)
+
+    async def _ensure_stream(self, config: Mapping[str, Any], wait: bool) -> None:
         name = config["name"]
         try:
-            current = (await self.stream_info(name))["config"]
+            # who forms a replicated bus does not answer at first, and who waits for that asks again
+            current = (await self.stream_info(name, timeout=1.0 if wait else 5.0))["config"]
         except BrokerError as exc:
             if exc.code != STREAM_NOT_FOUND:
                 raise
@@ -135,9 +157,9 @@ class JetStream:
             raise BrokerError(f"{verb}: {error.get('description', 'error')}", code=int(error.get("err_code", 0)))
         return dict(answer)
 
-    async def _message(self, stream: str, which: dict[str, Any]) -> Stored | None:
+    async def _message(self, stream: str, which: dict[str, Any], timeout: float = 5.0) -> Stored | None:
         try:
-            message = (await self.api(f"STREAM.MSG.GET.{stream}", which))["message"]
+            message = (await self.api(f"STREAM.MSG.GET.{stream}", which, timeout))["message"]
         except BrokerError as exc:
             if exc.code == NO_MESSAGE:
                 return None

@@ -23,6 +23,25 @@ MAX_PENDING_BYTES = 128 << 20
 MAX_CONSUMERS = 100_000
 
 
+# the user of the routes between servers, which is no user of the bus
+ROUTE_USER = "route"
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """How the servers of a replicated bus find each other: all of them have the same list.
+
+    `listen` is this server's own host:port for routes, `peers` those of all servers, itself among them. A route needs a
+    certificate of the cluster's authority (mutual TLS, so the certificate must be good for clients too) and the
+    password: any certificate of that authority, which signs users' certificates too, would otherwise do.
+    """
+
+    cluster: str
+    listen: str
+    peers: tuple[str, ...]
+    password: str
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Everything in the file.
@@ -30,7 +49,8 @@ class ServerConfig:
     `listen` holds host:port pairs. nats-server has one client listener: with several addresses they must share the
     port, and it listens on all interfaces. `users` maps user to password. Without `certificate` and `key` the
     connections are plain TCP. nats-server keeps its streams in a directory `jetstream` below `store`. `monitor` is
-    host:port of the HTTP monitoring or "" for none.
+    host:port of the HTTP monitoring or "" for none. With `routes` it is one server of several: its streams belong to
+    the JetStream domain of the cluster's name, and its `name`, by which its replicas are known, must never change.
     """
 
     name: str
@@ -42,6 +62,7 @@ class ServerConfig:
     ca: Path | None = None
     monitor: str = ""
     pid_file: Path | None = None
+    routes: Routes | None = None
 
 
 def render(config: ServerConfig) -> str:
@@ -63,15 +84,13 @@ def render(config: ServerConfig) -> str:
         lines.append(f"http: {_quote(f'{host}:{port}')}")
     if config.pid_file:
         lines.append(f"pid_file: {_quote(str(config.pid_file))}")
-    if config.certificate and config.key:
-        lines += ["tls {", f"  cert_file: {_quote(str(config.certificate))}", f"  key_file: {_quote(str(config.key))}"]
-        if config.ca:
-            lines.append(f"  ca_file: {_quote(str(config.ca))}")
-        # a handshake beside other work on a small machine takes longer than the default of two seconds
-        lines += ["  timeout: 10", "}"]
+    lines += _tls(config)
+    if config.routes:
+        lines += _cluster(config, config.routes)
     lines += [
         "jetstream {",
         f"  store_dir: {_quote(str(config.store))}",
+        *((f"  domain: {_quote(config.routes.cluster)}",) if config.routes else ()),
         # the default loses acknowledged writes on power loss
         "  sync_interval: always",
         "}",
@@ -88,25 +107,11 @@ def render(config: ServerConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_configuration(
-    data: Path, gateway: str, users: Mapping[str, str], *, port: int = 4222, monitor: str = ""
-) -> bool:
-    """Write DATA/bus/nats.conf for a broker on gateway:port with the certificate in DATA/pki; True if it changed, and
-    a running nats-server must then be told by SIGHUP."""
-    pki = data / "pki"
-    text = render(
-        ServerConfig(
-            name="wherry",
-            listen=(f"{gateway}:{port}",),
-            store=data / "bus",
-            users=users,
-            certificate=pki / "nats.crt",
-            key=pki / "nats.key",
-            ca=pki / "ca.crt",
-            monitor=monitor,
-        )
-    )
-    path = data / "bus" / "nats.conf"
+def write_configuration(config: ServerConfig) -> bool:
+    """Write nats.conf into the server's store; True if it changed, and a running nats-server must then be told by
+    SIGHUP."""
+    text = render(config)
+    path = config.store / "nats.conf"
     if path.exists() and path.read_text() == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -144,6 +149,38 @@ def _listener(addresses: tuple[str, ...]) -> str:
     if len(ports) > 1:
         raise SettingsError(f"listen addresses {', '.join(addresses)} must share one port")
     return f"0.0.0.0:{ports.pop()}"
+
+
+def _tls(config: ServerConfig, *, mutual: bool = False) -> list[str]:
+    if not config.certificate or not config.key:
+        return []
+    lines = ["tls {", f"  cert_file: {_quote(str(config.certificate))}", f"  key_file: {_quote(str(config.key))}"]
+    if config.ca:
+        lines.append(f"  ca_file: {_quote(str(config.ca))}")
+    if mutual:
+        lines.append("  verify: true")
+    # a handshake beside other work on a small machine takes longer than the default of two seconds
+    return [*lines, "  timeout: 10", "}"]
+
+
+def _cluster(config: ServerConfig, routes: Routes) -> list[str]:
+    credentials = f"{ROUTE_USER}:{routes.password}"
+    scheme = "tls" if config.certificate else "nats"
+    for peer in (routes.listen, *routes.peers):
+        parse_address("route", peer)
+    return [
+        "cluster {",
+        f"  name: {_quote(routes.cluster)}",
+        f"  listen: {_quote(routes.listen)}",
+        # what a server learns of the others must not lead clients or routes around this list
+        "  no_advertise: true",
+        f'  authorization {{ user: "{ROUTE_USER}", password: {_quote(routes.password)}, timeout: 10 }}',
+        "  routes: [",
+        *(f"    {_quote(f'{scheme}://{credentials}@{peer}')}" for peer in routes.peers),
+        "  ]",
+        *(f"  {line}" for line in _tls(config, mutual=True)),
+        "}",
+    ]
 
 
 def _user(user: str, password: str, users: Mapping[str, str]) -> str:

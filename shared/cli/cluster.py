@@ -36,6 +36,7 @@ class Cluster:
     underlay: str = "10.89.0.0/24"
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
+    bus_replicas: int = 1
 
     @classmethod
     def load(cls, data: Path) -> Cluster | None:
@@ -89,6 +90,8 @@ class Cluster:
                     raise ClusterError(f"{field} {network} overlaps {other_field} {other}")
         if not 1 <= self.api_port <= 65535:
             raise ClusterError(f"port {self.api_port} is outside 1..65535")
+        if self.bus_replicas not in (1, 3):
+            raise ClusterError(f"--bus-replicas {self.bus_replicas} must be 1 or 3")
         return self
 
     def with_nodes(self, count: int) -> Cluster:
@@ -121,10 +124,6 @@ class Cluster:
     def node_address(self, node: str) -> str:
         """The underlay address of a node, `.11` for `node-1`."""
         return str(ipaddress.IPv4Network(self.underlay)[10 + int(node.removeprefix("node-"))])
-
-    @property
-    def bus_address(self) -> str:
-        return f"{self.gateway}:4222"
 
     @property
     def registry_address(self) -> str:

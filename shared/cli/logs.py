@@ -24,6 +24,7 @@ import msgspec
 from shared.bus.connection import connect
 from shared.bus.consumer import Delivery, PullConsumer
 from shared.bus.jetstream import JetStream
+from shared.cli.bus import bus_url
 from shared.cli.cluster import Cluster, ClusterError, data_directory, existing
 from shared.errors import BrokerError, BusTimeout, Disconnected, NoResponders
 from shared.events.subjects import token
@@ -257,7 +258,7 @@ def _bus(data: str | None) -> BusSettings:
         cluster: Cluster = Cluster.load(directory) or existing(data)
         settings = replace(
             settings,
-            bus_url=f"tls://{cluster.bus_address}",
+            bus_url=bus_url(cluster),
             bus_ca=cluster.pki / "ca.crt",
             bus_credentials=cluster.credentials / "admin.json",
         )

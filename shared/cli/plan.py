@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 
 from shared.bus.server import binary
+from shared.cli.bus import bus_url, servers
 from shared.cli.cluster import Cluster
 from shared.kernel.underlay import Underlay
 
@@ -34,8 +35,9 @@ class ProcessSpec:
 def processes(cluster: Cluster) -> list[ProcessSpec]:
     """All processes of the cluster in the order in which they start."""
     specs = [
-        ProcessSpec(
-            "nats-server", [str(binary()), "-c", str(cluster.data / "bus" / "nats.conf")], gate=cluster.bus_address
+        *(
+            ProcessSpec(server.process, [str(binary()), "-c", str(server.configuration)], gate=server.address)
+            for server in servers(cluster)
         ),
         ProcessSpec(
             "apiserver",
@@ -119,7 +121,8 @@ def _environment(cluster: Cluster, user: str, metrics: str = "") -> dict[str, st
         "WHERRY_DATA": str(cluster.data),
         "WHERRY_RUN": str(cluster.run),
         "WHERRY_CLUSTER": cluster.name,
-        "WHERRY_BUS_URL": f"tls://{cluster.bus_address}",
+        "WHERRY_BUS_URL": bus_url(cluster),
+        "WHERRY_BUS_REPLICAS": str(cluster.bus_replicas),
         "WHERRY_BUS_CA": str(cluster.pki / "ca.crt"),
         "WHERRY_BUS_CREDENTIALS": str(cluster.credentials / f"{user}.json"),
     }

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
+from shared.bus.connection import connect
+from shared.bus.jetstream import JetStream
+from shared.bus.replicas import LEADER, OFFLINE, Replica, replicas
+from shared.cli.bus import admin, run, servers
 from shared.cli.client import ApiSession
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.cli.plan import processes
 from shared.cli.supervise import running
 from shared.cli.up import is_ready
-from shared.errors import ApiError
+from shared.errors import ApiError, WherryError
+from shared.state.streams import STATE
+
+BUS_LIMIT_S = 3.0
 
 
 def add_parser(commands: Any) -> None:
@@ -34,7 +43,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def collect(cluster: Cluster) -> dict[str, Any]:
-    """The status as JSON: processes (pid and memory in bytes), nodes and the number of pods by phase."""
+    """The status as JSON: processes (pid and memory in bytes), servers of the bus, nodes, number of pods by phase."""
     alive = running(cluster.run)
     listed = [
         {"name": name, "pid": alive.get(name, 0), "memory": resident_bytes(alive[name]) if name in alive else 0}
@@ -43,6 +52,7 @@ def collect(cluster: Cluster) -> dict[str, Any]:
     nodes: list[dict[str, Any]] = []
     pods: dict[str, int] = {}
     problem = ""
+    bus = bus_servers(cluster)
     try:
         with ApiSession(cluster, timeout_s=3) as session:
             for node in session.get("/api/v1/nodes")["items"]:
@@ -52,15 +62,41 @@ def collect(cluster: Cluster) -> dict[str, Any]:
                 pods[phase] = pods.get(phase, 0) + 1
     except (ClusterError, ApiError) as exc:
         problem = str(exc)
-    healthy = not problem and all(p["pid"] for p in listed) and bool(nodes) and all(n["ready"] for n in nodes)
+    healthy = (
+        not problem
+        and all(p["pid"] for p in listed)
+        and all(server["role"] != OFFLINE for server in bus)
+        and bool(nodes)
+        and all(n["ready"] for n in nodes)
+    )
     return {
         "cluster": cluster.name,
         "healthy": healthy,
         "problem": problem,
         "processes": listed,
+        "bus": bus,
         "nodes": nodes,
         "pods": pods,
     }
+
+
+def bus_servers(cluster: Cluster) -> list[dict[str, Any]]:
+    """Each server of the bus with its role for STATE and the entries of the log that it lacks; without a leader, or
+    without an answer, all are as if they were offline."""
+    found: dict[str, Replica] = {}
+    with contextlib.suppress(WherryError, TimeoutError):
+        found = {one.server: one for one in run(_replicas(cluster))}
+    listed = []
+    for server in servers(cluster):
+        replica = found.get(server.name, Replica(server.name, OFFLINE))
+        listed.append({"name": server.process, "address": server.address, "role": replica.role, "lag": replica.lag})
+    return listed
+
+
+async def _replicas(cluster: Cluster) -> list[Replica]:
+    async with asyncio.timeout(BUS_LIMIT_S), connect(admin(cluster), "status") as bus:
+        # a server on its own tells of no copies: it leads
+        return await replicas(JetStream(bus), STATE) or [Replica(servers(cluster)[0].name, LEADER)]
 
 
 def resident_bytes(pid: int) -> int:
@@ -82,6 +118,9 @@ def print_text(cluster: Cluster, state: dict[str, Any]) -> None:
         print(f"{process['name']:26}{process['pid'] or '-':>8}{memory:>12}")
     total = sum(process["memory"] for process in state["processes"])
     print(f"{'total':26}{'':>8}{total / 2**20:>8.1f} MiB\n")
+    for server in state["bus"]:
+        lag = f", {server['lag']} behind" if server["lag"] else ""
+        print(f"bus {server['name']:21} {server['role']}{lag} at {server['address']}")
     if state["problem"]:
         print(state["problem"])
         return

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared.bus.server import write_configuration
-from shared.cli import access, example
+from shared.cli import access, bus, example
 from shared.cli.check import failed_features
 from shared.cli.client import ApiSession
 from shared.cli.cluster import Cluster, ClusterError, data_directory
+from shared.cli.migration import migrate
 from shared.cli.plan import bus_users, processes, underlay
 from shared.cli.progress import Progress, wait_for
 from shared.cli.supervise import running
@@ -30,6 +30,7 @@ from shared.identity.pki import ensure_pki
 
 DEFAULT_NODES = 3
 READY_LIMIT_S = 120.0
+CHANGEABLE = ("bus_replicas",)
 
 
 def add_parser(commands: Any) -> None:
@@ -41,6 +42,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--underlay", help="network between the nodes (default 10.89.0.0/24)")
     parser.add_argument("--pod-cidr", help="network of the pods, a /24 a node (default 10.244.0.0/16)")
     parser.add_argument("--service-cidr", help="network of the Services (default 10.96.0.0/16)")
+    parser.add_argument(
+        "--bus-replicas", type=int, help="servers that each keep all state, 1 or 3 (default: as before, at first 1)"
+    )
     parser.add_argument(
         "--example", type=Path, metavar="DIR", help="also build and deploy the example in this directory"
     )
@@ -58,6 +62,8 @@ def up(args: argparse.Namespace) -> int:
     else:
         print(f"starting the cluster {cluster.name} with {len(cluster.nodes)} nodes, state in {cluster.data}")
     progress = Progress()
+    if before and before.bus_replicas != cluster.bus_replicas:
+        migrate(before, cluster, progress)
     start(cluster, progress)
     with ApiSession(cluster) as session:
         answer = example.deploy(cluster, session, args.example, progress) if args.example else None
@@ -73,12 +79,12 @@ def wanted(cluster: Cluster, args: argparse.Namespace) -> Cluster:
     """
     asked = {
         name: value
-        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr")
+        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "bus_replicas")
         if (value := getattr(args, name)) is not None
     }
     if cluster.nodes:
         for name, value in asked.items():
-            if getattr(cluster, name) != value:
+            if getattr(cluster, name) != value and name not in CHANGEABLE:
                 raise ClusterError(
                     f"the cluster in {cluster.data} has {name.replace('_', ' ')} {getattr(cluster, name)}, which "
                     f"cannot become {value}; use another --data, or remove this one with `wherry down --wipe`"
@@ -102,14 +108,14 @@ def start(cluster: Cluster, progress: Progress) -> None:
             names=["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
                    "kubernetes.default.svc.cluster.local"],
         )  # fmt: skip
-        changed = write_configuration(cluster.data, cluster.gateway, ensure_users(cluster.data, bus_users(cluster)))
+        changed = bus.configure(cluster, ensure_users(cluster.data, bus_users(cluster)))
         if not cluster.kubeconfig.exists():
             access.write_kubeconfig(cluster)
     with progress.step("network of the nodes"):
         underlay(cluster).up(list(cluster.nodes))
     cluster.save()
     with progress.step("state log, API server, controllers, scheduler, registry"):
-        if changed and (pid := alive.get("nats-server")):
+        for pid in (alive[name] for name in changed if name in alive):
             os.kill(pid, signal.SIGHUP)
         supervise(cluster)
         with ApiSession(cluster, timeout_s=2) as session:

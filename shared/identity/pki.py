@@ -23,6 +23,11 @@ AUTHORITY_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
 CLOCK_SKEW = timedelta(minutes=5)
+# file name, common name, purposes; servers of a replicated bus are each other's clients
+SERVING = (
+    ("apiserver", "kube-apiserver", (ExtendedKeyUsageOID.SERVER_AUTH,)),
+    ("nats", "nats-server", (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +107,10 @@ def ensure_pki(data: Path, *, addresses: Sequence[str], names: Sequence[str]) ->
             _write(directory / "ca.crt", authority.pem, 0o644)
         authority = Authority.load(directory)
         alternatives = _alternatives(addresses, names)
-        for name, common_name in (("apiserver", "kube-apiserver"), ("nats", "nats-server")):
+        for name, common_name, purposes in SERVING:
             certificate_path, key_path = directory / f"{name}.crt", directory / f"{name}.key"
-            if not _still_fits(certificate_path, key_path, authority, alternatives):
-                certificate, key = _issue(authority, common_name, (), alternatives, ExtendedKeyUsageOID.SERVER_AUTH)
+            if not _still_fits(certificate_path, key_path, authority, alternatives, purposes):
+                certificate, key = _issue(authority, common_name, (), alternatives, purposes)
                 _write_key(key_path, key)
                 _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         if not (directory / "sa.key").exists():
@@ -122,7 +127,7 @@ def issue_client(
     ca: Authority, user: str, groups: Sequence[str] = (), *, lifetime: timedelta = LEAF_LIFETIME
 ) -> tuple[bytes, bytes]:
     """A client certificate and key (PEM), read as Kubernetes does: common name = user, each organisation = a group."""
-    certificate, key = _issue(ca, user, groups, (), ExtendedKeyUsageOID.CLIENT_AUTH, lifetime)
+    certificate, key = _issue(ca, user, groups, (), (ExtendedKeyUsageOID.CLIENT_AUTH,), lifetime)
     return certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)
 
 
@@ -160,7 +165,7 @@ def _issue(
     common_name: str,
     organisations: Sequence[str],
     alternatives: Sequence[x509.GeneralName],
-    purpose: x509.ObjectIdentifier,
+    purposes: Sequence[x509.ObjectIdentifier],
     lifetime: timedelta = LEAF_LIFETIME,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
@@ -178,7 +183,7 @@ def _issue(
         .not_valid_after(min(now + lifetime, authority.certificate.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority_identifier), critical=False
@@ -210,7 +215,11 @@ def _alternatives(addresses: Sequence[str], names: Sequence[str]) -> tuple[x509.
 
 
 def _still_fits(
-    certificate_path: Path, key_path: Path, authority: Authority, alternatives: Sequence[x509.GeneralName]
+    certificate_path: Path,
+    key_path: Path,
+    authority: Authority,
+    alternatives: Sequence[x509.GeneralName],
+    purposes: Sequence[x509.ObjectIdentifier],
 ) -> bool:
     if not certificate_path.exists() or not key_path.exists():
         return False
@@ -223,6 +232,8 @@ def _still_fits(
     authority_identifier = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     signer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     if signer.key_identifier != authority_identifier.digest:
+        return False
+    if set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) != set(purposes):
         return False
     try:
         present = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -133,7 +133,7 @@ class StateLog:
         while True:
             await self._bus.wait_connected()
             try:
-                stored = await self._jetstream.next_message(stream, subject, expected + 1)
+                stored = await self._jetstream.next_message(stream, subject, expected + 1, timeout=1.0)
             except (BusTimeout, Disconnected, NoResponders) as exc:
                 log.info("fate of a write on %s is still unknown: %s", subject, exc)
                 await asyncio.sleep(0.1)

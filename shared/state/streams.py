@@ -115,11 +115,14 @@ STREAMS: dict[str, Stream] = {
 }
 
 
-async def ensure_streams(bus: Bus) -> None:
-    """Declare every stream; existing ones are brought to the present declaration and keep their messages."""
+async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
+    """Declare every stream; existing ones are brought to the present declaration and keep their messages.
+
+    Waits while a replicated bus cannot take them yet, because its servers have not found each other.
+    """
     jetstream = JetStream(bus)
     for stream in STREAMS.values():
-        await jetstream.ensure_stream(stream.config)
+        await jetstream.ensure_stream({**stream.config, "num_replicas": replicas}, wait=True)
 
 
 def stream_of(subject: str) -> str:

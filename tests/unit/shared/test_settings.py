@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import SettingsError
-from shared.settings import Settings, parse_address
+from shared.settings import BusSettings, Settings, parse_address
 
 
 def test_without_variables_the_defaults_hold() -> None:
@@ -51,3 +51,19 @@ def test_addresses_are_split_at_the_last_colon() -> None:
     assert parse_address("X", "[::1]:80") == ("::1", 80)
     with pytest.raises(SettingsError, match="X"):
         parse_address("X", "host:99999")
+
+
+def test_a_replicated_bus_has_several_urls() -> None:
+    env = {"WHERRY_BUS_URL": "tls://a:1,tls://b:2,tls://c:3", "WHERRY_BUS_REPLICAS": "3"}
+    settings = Settings.from_environment(env)
+    assert settings.bus_replicas == 3
+    assert BusSettings(settings.bus_url, "u", "p").servers == ["tls://a:1", "tls://b:2", "tls://c:3"]
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"WHERRY_BUS_URL": "tls://a:1,b:2"}, {"WHERRY_BUS_REPLICAS": "2"}, {"WHERRY_BUS_REPLICAS": "many"}],
+)
+def test_a_replicated_bus_that_cannot_work_is_refused(env: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(env))):
+        Settings.from_environment(env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 import subprocess
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from shared.bus.permissions import permissions
-from shared.bus.server import ServerConfig, binary, render, write_configuration
+from shared.bus.server import Routes, ServerConfig, binary, render, write_configuration
 from shared.errors import SettingsError
 from shared.identity.bus_users import ensure_users
+from shared.identity.pki import ensure_pki
 
 USERS = ["admin", "apiserver", "scheduler", "controllers", "registry", "node-a", "logcollector-a"]
 
@@ -29,6 +31,28 @@ def test_nats_server_accepts_the_configuration(tmp_path: Path) -> None:
     path.write_text(render(config))
     done = subprocess.run([str(binary()), "-t", "-c", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_nats_server_accepts_the_configuration_of_one_of_three(tmp_path: Path) -> None:
+    pki = ensure_pki(tmp_path, addresses=["127.0.0.1"], names=["localhost"])
+    peers = ("127.0.0.1:6222", "127.0.0.1:6223", "127.0.0.1:6224")
+    path = tmp_path / "nats.conf"
+    config = ServerConfig(
+        name="x-1",
+        listen=("127.0.0.1:4222",),
+        store=tmp_path,
+        users=dict.fromkeys(USERS, "password"),
+        certificate=pki.nats_certificate,
+        key=pki.nats_key,
+        ca=pki.ca_certificate,
+        routes=Routes("x", peers[0], peers, "password"),
+    )
+    path.write_text(render(config))
+    done = subprocess.run([str(binary()), "-t", "-c", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert render(config).count("verify: true") == 1
+    with pytest.raises(SettingsError, match="not host:port"):
+        render(dataclasses.replace(config, routes=Routes("x", "127.0.0.1", peers, "password")))
 
 
 def test_every_write_is_synced_before_it_is_acknowledged(tmp_path: Path) -> None:
@@ -63,12 +87,14 @@ def test_a_user_of_no_known_kind_is_refused(user: str) -> None:
 
 
 def test_the_configuration_is_private_and_written_when_it_changes(tmp_path: Path) -> None:
-    users = ensure_users(tmp_path, USERS)
-    assert write_configuration(tmp_path, "10.89.0.1", users)
-    assert not write_configuration(tmp_path, "10.89.0.1", users)
+    def config(*users: str) -> ServerConfig:
+        return ServerConfig("x", ("10.89.0.1:4222",), tmp_path / "bus", ensure_users(tmp_path, users))
+
+    assert write_configuration(config(*USERS))
+    assert not write_configuration(config(*USERS))
     path = tmp_path / "bus" / "nats.conf"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert write_configuration(tmp_path, "10.89.0.1", ensure_users(tmp_path, [*USERS, "node-b"]))
+    assert write_configuration(config(*USERS, "node-b"))
     assert "_INBOX_node-b.>" in path.read_text()
 
 
@@ -83,9 +109,12 @@ def test_passwords_stay_and_are_private(tmp_path: Path) -> None:
         ensure_users(tmp_path, ["node-a"])
 
 
-def test_the_example_in_deploy_is_what_is_rendered() -> None:
-    example = Path(__file__).parents[4] / "deploy" / "nats" / "example.conf"
-    config = ServerConfig(
+EXAMPLES = Path(__file__).parents[4] / "deploy" / "nats"
+
+
+def single() -> ServerConfig:
+    """The server of deploy/nats/example.conf."""
+    return ServerConfig(
         name="wherry",
         listen=("10.89.0.1:4222",),
         store=Path("/var/lib/wherry/bus"),
@@ -94,5 +123,23 @@ def test_the_example_in_deploy_is_what_is_rendered() -> None:
         key=Path("/var/lib/wherry/pki/nats.key"),
         ca=Path("/var/lib/wherry/pki/ca.crt"),
     )
-    comments = [line for line in example.read_text().splitlines() if line.startswith("#")]
-    assert example.read_text() == "\n".join(comments) + "\n" + render(config)
+
+
+def three(number: int) -> ServerConfig:
+    """The server of deploy/nats/three-<number>.conf."""
+    peers = tuple(f"192.0.2.{each}:6222" for each in (1, 2, 3))
+    return dataclasses.replace(
+        single(),
+        name=f"wherry-{number}",
+        listen=(f"192.0.2.{number}:4222",),
+        routes=Routes("wherry", peers[number - 1], peers, "password-of-routes"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "config"), [("example", single()), *((f"three-{number}", three(number)) for number in (1, 2, 3))]
+)
+def test_the_examples_in_deploy_are_what_is_rendered(name: str, config: ServerConfig) -> None:
+    text = (EXAMPLES / f"{name}.conf").read_text()
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert text == "\n".join(comments) + "\n" + render(config)

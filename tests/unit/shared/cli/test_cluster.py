@@ -12,7 +12,15 @@ from shared.cli.up import prepare_directories, wanted
 
 
 def arguments(**given: Any) -> argparse.Namespace:
-    fields = {"name": None, "api_port": None, "underlay": None, "pod_cidr": None, "service_cidr": None, "nodes": None}
+    fields = {
+        "name": None,
+        "api_port": None,
+        "underlay": None,
+        "pod_cidr": None,
+        "service_cidr": None,
+        "nodes": None,
+        "bus_replicas": None,
+    }
     return argparse.Namespace(**fields | given)
 
 
@@ -57,6 +65,22 @@ def test_a_cluster_keeps_what_it_was_made_with(tmp_path: Path) -> None:
     assert wanted(made, arguments(nodes=5)).nodes[-1] == "node-5"
     with pytest.raises(ClusterError, match="api port 7443, which cannot become 8443"):
         wanted(made, arguments(api_port=8443))
+
+
+def test_the_number_of_bus_servers_may_change_later(tmp_path: Path) -> None:
+    made = wanted(Cluster(tmp_path), arguments(bus_replicas=3))
+    assert wanted(made, arguments()).bus_replicas == 3
+    assert wanted(made, arguments(bus_replicas=1)).bus_replicas == 1
+    with pytest.raises(ClusterError, match="--bus-replicas 2 must be 1 or 3"):
+        wanted(made, arguments(bus_replicas=2))
+
+
+def test_every_process_knows_every_server_of_the_bus(tmp_path: Path) -> None:
+    plan = processes(Cluster(tmp_path, name="c", underlay="10.1.2.0/24", bus_replicas=3).with_nodes(1))
+    assert [spec.name for spec in plan][:4] == ["nats-server-1", "nats-server-2", "nats-server-3", "apiserver"]
+    urls = {spec.env["WHERRY_BUS_URL"] for spec in plan if "WHERRY_BUS_URL" in spec.env}
+    assert urls == {"tls://10.1.2.1:4222,tls://10.1.2.1:4223,tls://10.1.2.1:4224"}
+    assert {spec.env["WHERRY_BUS_REPLICAS"] for spec in plan if "WHERRY_BUS_URL" in spec.env} == {"3"}
 
 
 def test_nodes_are_never_taken_away_by_a_smaller_number(tmp_path: Path) -> None:

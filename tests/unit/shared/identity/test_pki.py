@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.identity.kubeconfig import admin_kubeconfig
 from shared.identity.pki import Authority, ensure_pki, issue_client, load_private_key
@@ -88,3 +88,15 @@ def test_the_kubeconfig_names_server_and_user(tmp_path: Path) -> None:
     assert document["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
     assert document["contexts"][0]["context"] == {"cluster": "blue", "user": "wherry-admin"}
     assert document["current-context"] == "blue"
+
+
+def test_the_bus_certificate_is_good_for_routes_in_both_directions(tmp_path: Path) -> None:
+    pki = ensure_pki(tmp_path, addresses=["127.0.0.1"], names=["localhost"])
+    certificate = x509.load_pem_x509_certificate(pki.nats_certificate.read_bytes())
+    purposes = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    assert purposes == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    # the certificate of an earlier version, good for a server alone, is issued again
+    pki.nats_certificate.write_bytes(pki.apiserver_certificate.read_bytes())
+    pki.nats_key.write_bytes(pki.apiserver_key.read_bytes())
+    ensure_pki(tmp_path, addresses=["127.0.0.1"], names=["localhost"])
+    assert pki.nats_certificate.read_bytes() != pki.apiserver_certificate.read_bytes()
