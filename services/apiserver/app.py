@@ -37,7 +37,9 @@ from shared.objects import registry
 from shared.service import Service
 from shared.state import streams
 from shared.state.cache import Cache
+from shared.state.compactor import Compactor
 from shared.state.feed import Feed
+from shared.state.history import History
 from shared.state.log import StateLog
 
 Start = Callable[..., object]
@@ -65,12 +67,13 @@ async def main(service: Service) -> None:
     settings = ApiSettings.from_environment()
     pki = Pki(pki_directory(settings.data))
     async with connect(service.settings, "apiserver") as bus, contextlib.AsyncExitStack() as stack:
-        await streams.ensure_streams(bus, service.settings.bus_replicas)
+        await streams.ensure_streams(bus, service.settings.bus_replicas, settings.history_revisions)
         state = await load_state(bus, service.start)
         key = tokens.load_key(pki.service_account_key)
         parts = await assemble(bus, state, settings, key, pki.ca_certificate.read_text())
         aggregation = Aggregation(parts.store, parts.pipeline.writer, own_request())
         service.start(aggregation.run(), name="aggregation of cluster roles")
+        service.start(Compactor(bus, settings.history_seconds).run(), name="compaction of the history")
         server = HttpServer(parts.pipeline, parts.authenticator)
         stack.push_async_callback(server.close)
         service.on_drain(server.close)
@@ -84,7 +87,8 @@ async def main(service: Service) -> None:
 async def load_state(bus: Bus, start: Start) -> State:
     """Start the feeds of STATE and EVENTS with `start(coroutine, name=...)` and wait until both caches are loaded."""
     log = StateLog(bus)
-    state, events = Stream(log, Cache()), Stream(log, Cache())
+    cache = Cache()
+    state, events = Stream(log, cache, History(bus, cache)), Stream(log, Cache())
     jetstream = JetStream(bus)
 
     async def last_event() -> int:

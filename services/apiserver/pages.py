@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from services.apiserver.failures import bad_request
 from shared.errors import Expired
 
+# the wording of apimachinery's storage layer (etcd3/store.go)
+LIST_EXPIRED = "The resourceVersion for the provided list is too old."
+CONTINUE_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter."
+)
 EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
     "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
@@ -16,9 +22,13 @@ EXPIRED = (
 )
 
 
+LATEST = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Where the next page begins: behind the key (namespace, name)."""
+    """Where the next page begins: behind the key (namespace, name). A revision of LATEST is whatever is the present
+    when the page is asked for: the list is then not consistent, as the client was told."""
 
     revision: int
     after: tuple[str, str]
@@ -54,6 +64,8 @@ def decode(token: str) -> Page:
     return Page(revision, (namespace, name))
 
 
-def expired(page: Page) -> ExpiredPage:
-    """The failure that hands out a token for the rest."""
-    return ExpiredPage(page)
+def expired(after: tuple[str, str] | None, limit: int) -> Expired:
+    """The failure of a list at a revision that is gone; one that had begun gets a token for the rest."""
+    if after is not None:
+        return ExpiredPage(Page(LATEST, after))
+    return Expired(CONTINUE_EXPIRED if limit else LIST_EXPIRED)

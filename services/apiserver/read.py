@@ -1,10 +1,11 @@
 """Get and list: from the cache, consistent unless the client says that older is good enough, pages pinned to one
-revision. An older state is rebuilt by undoing the changes since, as far back as the cache remembers them."""
+revision. An older state is rebuilt by undoing the changes since, as far back as the cache remembers them, and further
+back from the log's history."""
 
 from dataclasses import dataclass
 
 from services.apiserver import conversion, pages
-from services.apiserver.failures import bad_request, future_revision, too_old
+from services.apiserver.failures import bad_request, future_revision, not_found
 from services.apiserver.protocol import Item, Listing, Outcome, Request
 from services.apiserver.routes import Target
 from services.apiserver.selection import Selection
@@ -23,7 +24,12 @@ class Reader:
 
     async def get(self, request: Request, target: Target) -> Outcome:
         resource = target.resource
-        if request.query.get("resourceVersion") == "0":
+        version, match = request.query.get("resourceVersion"), request.query.get("resourceVersionMatch")
+        if match == "Exact":
+            # Kubernetes has this for lists only: one object as it was
+            check_match(version, match, "")
+            record = await self._one_at(resource, target, parse_revision(version))
+        elif version == "0":
             record = await self.store.get(resource, target.namespace, target.name)
         else:
             record = await self.store.latest(resource, target.namespace, target.name)
@@ -41,9 +47,12 @@ class Reader:
         if query.get("continue"):
             page = pages.decode(query.get("continue"))
             after = page.after
-            records, revision = await self._at(resource, target.namespace, page.revision, page.after)
+            if page.revision == pages.LATEST:
+                records, revision = await self._current(resource, target.namespace, "")
+            else:
+                records, revision = await self._at(resource, target.namespace, page.revision, after, limit)
         elif match == "Exact":
-            records, revision = await self._at(resource, target.namespace, parse_revision(version), None)
+            records, revision = await self._at(resource, target.namespace, parse_revision(version), None, limit)
         else:
             records, revision = await self._current(resource, target.namespace, version)
         if after is not None:
@@ -76,16 +85,20 @@ class Reader:
             raise future_revision(revision, cache.revision)
 
     async def _at(
-        self, resource: Resource, namespace: str, revision: int, after: tuple[str, str] | None
+        self, resource: Resource, namespace: str, revision: int, after: tuple[str, str] | None, limit: int
     ) -> tuple[list[Record], int]:
         """The objects as they were at a revision; Expired with a token for the rest if that is too long ago."""
         await self.wait_for(resource, revision)
         stored = conversion.storage_of(resource)
-        cache = self.store.stream(resource).cache
+        cache, history = self.store.stream(resource).cache, self.store.stream(resource).history
         try:
+            if revision < cache.history_floor:
+                raise RevisionTooOld(floor=cache.history_floor)
+            if history is not None and revision < cache.floor(stored.group, stored.plural):
+                return await history.at(stored.group, stored.plural, namespace, revision), revision
             subscription = cache.subscribe(stored.group, stored.plural, namespace, since=revision)
         except RevisionTooOld as exc:
-            raise self._expired(revision, exc.floor, after, cache.revision) from exc
+            raise pages.expired(after, limit) from exc
         changes = subscription.take()
         subscription.close()
         records = self.store.list_objects(resource, namespace)
@@ -98,10 +111,19 @@ class Reader:
         kept.sort(key=lambda one: (one.ref.namespace, one.ref.name))
         return kept, revision
 
-    def _expired(self, revision: int, floor: int, after: tuple[str, str] | None, current: int) -> Exception:
-        if after is None:
-            return too_old(revision, floor)
-        return pages.expired(pages.Page(current, after))
+    async def _one_at(self, resource: Resource, target: Target, revision: int) -> Record:
+        """One object as it was at a revision; NotFound if it did not exist then, Expired if that is too long ago."""
+        history = self.store.stream(resource).history
+        if history is None:
+            raise bad_request(f"{resource.plural} have no history: resourceVersionMatch=Exact is for lists of them")
+        await self.wait_for(resource, revision)
+        try:
+            record = await history.get(self.store.ref(resource, target.namespace, target.name), revision)
+        except RevisionTooOld as exc:
+            raise pages.expired(None, 0) from exc
+        if record is None:
+            raise not_found(resource, target.name)
+        return record
 
 
 def parse_revision(text: str) -> int:

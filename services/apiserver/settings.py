@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import SettingsError
+from shared.state.streams import HISTORY_REVISIONS, HISTORY_S
 
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """Addresses are (host, port) pairs; the toleration is in seconds."""
+    """Addresses are (host, port) pairs; the toleration is in seconds.
+
+    Of the history of an object, `history_revisions` revisions are kept at most, and superseded ones `history_seconds`.
+    """
 
     data: Path
     addresses: tuple[tuple[str, int], ...]
@@ -19,10 +23,13 @@ class ApiSettings:
     not_ready_toleration: int
     service_network: ipaddress.IPv4Network
     node_ports: range
+    history_revisions: int = HISTORY_REVISIONS
+    history_seconds: int = HISTORY_S
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ApiSettings":
-        """Read WHERRY_DATA, WHERRY_API_ADDRESSES, WHERRY_API_ADVERTISE, WHERRY_NOT_READY_TOLERATION_SECONDS.
+        """Read WHERRY_DATA, WHERRY_API_ADDRESSES, WHERRY_API_ADVERTISE, WHERRY_NOT_READY_TOLERATION_SECONDS,
+        WHERRY_HISTORY_REVISIONS and WHERRY_HISTORY_SECONDS.
 
         SettingsError names the variable that cannot be used. The advertised address is the first one that is not on
         the loopback interface unless it is given.
@@ -40,6 +47,8 @@ class ApiSettings:
             not_ready_toleration=_seconds(environment, "WHERRY_NOT_READY_TOLERATION_SECONDS", 30),
             service_network=ipaddress.IPv4Network(environment.get("WHERRY_SERVICE_CIDR", "10.96.0.0/16")),
             node_ports=range(30000, 32768),
+            history_revisions=_count(environment, "WHERRY_HISTORY_REVISIONS", HISTORY_REVISIONS),
+            history_seconds=_seconds(environment, "WHERRY_HISTORY_SECONDS", HISTORY_S),
         )
 
 
@@ -61,4 +70,11 @@ def _seconds(environment: Mapping[str, str], variable: str, default: int) -> int
     text = environment.get(variable, str(default))
     if not text.isdigit():
         raise SettingsError(f"{variable}: {text!r} is not a number of seconds")
+    return int(text)
+
+
+def _count(environment: Mapping[str, str], variable: str, default: int) -> int:
+    text = environment.get(variable, str(default))
+    if not text.isdigit() or int(text) < 1:
+        raise SettingsError(f"{variable}: {text!r} is not a number of revisions, at least 1")
     return int(text)

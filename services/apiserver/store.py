@@ -17,7 +17,8 @@ from shared.events.envelope import Author
 from shared.events.subjects import Ref
 from shared.objects.registry import Resource
 from shared.state.cache import Cache, Record
-from shared.state.log import StateLog, Write
+from shared.state.history import History
+from shared.state.log import CREATE, StateLog, Write
 
 # losing this often in a row means that something else is wrong than contention
 ATTEMPTS = 32
@@ -25,10 +26,11 @@ ATTEMPTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One stream with its cache: the revisions of its objects are on one number line."""
+    """One stream with its cache: the revisions of its objects are on one number line. Events have no history."""
 
     log: StateLog
     cache: Cache
+    history: History | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +119,12 @@ class Store:
             if stream.cache.get(ref) is not None:
                 break
             last = stream.cache.expected(ref) if expected is None else expected
-            write = Write(ref, stored, last, cause=cause)
+            write = Write(ref, stored, last, CREATE, cause)
             try:
                 revision = await self._write(stream, write, author, along)
             except RevisionConflict as exc:
-                # the broker forgot the tombstone before this cache did
-                expected = 0 if exc.actual == 0 else None
+                # if it still does not exist, a tombstone stands there that this cache forgot, or one is gone
+                expected = exc.actual
                 await stream.cache.consistent()
                 continue
             return await self._applied(stream, write, revision)
@@ -183,10 +185,7 @@ class Store:
             # the cache applies a batch whole, so waiting for its last message is waiting for all of it
             await stream.cache.wait_revision(revisions[-1])
             return revisions[0]
-        ref, obj, expected, operation, cause = write
-        if operation == "delete":
-            return await stream.log.delete(ref, obj, expected=expected, author=author, cause=cause)
-        return await stream.log.put(ref, obj, expected=expected, author=author, cause=cause)
+        return await stream.log.write(write, author)
 
     async def _applied(self, stream: Stream, write: Write, revision: int) -> Written:
         await stream.cache.wait_revision(revision)

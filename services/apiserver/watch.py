@@ -46,17 +46,25 @@ class Watcher:
             await cache.consistent()
         stored = conversion.storage_of(resource)
         since = options.revision if options.revision and not options.initial_events else None
+        missed: AsyncIterator[list[Change]] | None = None
         try:
+            if since is not None and since < cache.history_floor:
+                raise RevisionTooOld(floor=cache.history_floor)
             subscription = cache.subscribe(stored.group, stored.plural, target.namespace, since=since)
         except RevisionTooOld as exc:
-            return Watching(resource, _failed(options.revision, exc.floor), lambda: None)
+            history = self.reader.store.stream(resource).history
+            if since is None or history is None or since < cache.history_floor:
+                return Watching(resource, _failed(options.revision, exc.floor), lambda: None)
+            # further back than this process remembers, as after its start: the log itself knows
+            subscription = cache.subscribe(stored.group, stored.plural, target.namespace)
+            missed = history.changes(stored.group, stored.plural, target.namespace, since, cache.revision)
         initial: list[Event] = []
         if options.initial_events:
             records = self.reader.store.list_objects(resource, target.namespace)
             initial = [_event(resource, "ADDED", one) for one in records if selection.matches(resource, one)]
             if options.marks_end:
                 initial.append(_bookmark(resource, cache.revision, {INITIAL_EVENTS_END: "true"}))
-        batches = self._batches(resource, selection, subscription, options, initial)
+        batches = self._batches(resource, selection, subscription, options, initial, missed)
         return Watching(resource, batches, subscription.close)
 
     async def _batches(
@@ -66,6 +74,7 @@ class Watcher:
         subscription: Subscription,
         options: "Options",
         initial: list[Event],
+        missed: AsyncIterator[list[Change]] | None,
     ) -> AsyncIterator[list[Event]]:
         loop = asyncio.get_running_loop()
         cache = self.reader.store.stream(resource).cache
@@ -74,6 +83,13 @@ class Watcher:
         next_bookmark = min(loop.time() + BOOKMARK_INTERVAL_S, last_bookmark) if options.bookmarks else end
         if initial:
             yield initial
+        try:
+            async for changes in missed or _nothing():
+                if events := translate(resource, selection, changes):
+                    yield events
+        except RevisionTooOld as exc:
+            yield [_error(status_of(too_old(options.revision, exc.floor)))]
+            return
         while (now := loop.time()) < end:
             try:
                 changes = subscription.take()
@@ -175,6 +191,11 @@ def _bookmark(resource: Resource, revision: int, annotations: dict[str, str]) ->
 
 def _error(status: Object) -> Event:
     return Event("ERROR", status, json.encode(status))
+
+
+async def _nothing() -> AsyncIterator[list[Change]]:
+    return
+    yield
 
 
 async def _failed(asked: int, floor: int) -> AsyncIterator[list[Event]]:

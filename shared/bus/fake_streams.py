@@ -8,6 +8,7 @@ import base64
 import json
 import re
 import time
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from shared.bus.jetstream import (
@@ -73,6 +74,7 @@ class _Consumer:
         self.filters = [text.split(".") for text in config.get("filter_subjects") or [">"]]
         self.pulls: list[_Pull] = []
         self.delivered = 0
+        self.headers_only = bool(config.get("headers_only"))
         self.queue: list[int] = []
         policy = config.get("deliver_policy", "all")
         wanted = [stored for stored in stream.messages.values() if self.wants(stored.subject)]
@@ -81,6 +83,9 @@ class _Consumer:
             self.queue = sorted(last.values())
         elif policy == "by_start_sequence":
             self.queue = [stored.sequence for stored in wanted if stored.sequence >= config["opt_start_seq"]]
+        elif policy == "by_start_time":
+            since = datetime.fromisoformat(config["opt_start_time"]).timestamp()
+            self.queue = [stored.sequence for stored in wanted if stored.time >= since]
         elif policy == "all":
             self.queue = [stored.sequence for stored in wanted]
 
@@ -236,6 +241,8 @@ class FakeJetStream:
                 return self._info(self._stream(name))
             case ["STREAM", "MSG", "GET", name]:
                 return {"message": self._find(self._stream(name), request)}
+            case ["STREAM", "PURGE", name]:
+                return {"success": True, "purged": self._purge(self._stream(name), request)}
             case ["CONSUMER", "CREATE", name, consumer_name, *_]:
                 stream = self._stream(name)
                 consumer = stream.consumers[consumer_name] = _Consumer(consumer_name, stream, request["config"])
@@ -264,14 +271,24 @@ class FakeJetStream:
         state = {"messages": len(stream.messages), "first_seq": first, "last_seq": stream.last}
         return {"config": stream.config, "state": state}
 
+    def _purge(self, stream: _Stream, request: dict[str, Any]) -> int:
+        gone = [sequence for sequence in stream.by_subject.get(request["filter"], ()) if sequence < request["seq"]]
+        for sequence in gone:
+            stream.remove(sequence)
+        return len(gone)
+
     def _find(self, stream: _Stream, request: dict[str, Any]) -> dict[str, Any]:
+        if request.keys() == {"seq"}:
+            return self._found(stream.messages.get(request["seq"]))
         subject = request.get("last_by_subj") or request["next_by_subj"]
         sequences = stream.by_subject.get(subject, [])
         if "next_by_subj" in request:
             sequences = [sequence for sequence in sequences if sequence >= request["seq"]][:1]
-        if not sequences:
+        return self._found(stream.messages[sequences[-1]] if sequences else None)
+
+    def _found(self, stored: _Stored | None) -> dict[str, Any]:
+        if stored is None:
             raise _Refused(404, NO_MESSAGE, "no message found")
-        stored = stream.messages[sequences[-1]]
         raw = "NATS/1.0\r\n" + "".join(f"{key}: {value}\r\n" for key, value in (stored.headers or {}).items()) + "\r\n"
         return {
             "subject": stored.subject,
@@ -296,7 +313,7 @@ class FakeJetStream:
                 f"$JS.ACK.{stream.config['name']}.{consumer.name}.1.{stored.sequence}.{consumer.delivered}"
                 f".{int(stored.time * _SECOND)}.{len(consumer.queue)}"
             )
-            self._deliver(pull.inbox, stored, reply)
+            self._deliver(pull.inbox, stored._replace(data=b"") if consumer.headers_only else stored, reply)
         for pull in list(consumer.pulls):
             if pull.expires <= now:
                 consumer.pulls.remove(pull)

@@ -28,11 +28,16 @@ BATCH = "Nats-Batch-Id"
 BATCH_SEQUENCE = "Nats-Batch-Sequence"
 BATCH_COMMIT = "Nats-Batch-Commit"
 MARKER = "Nats-Marker-Reason"
+# ours: what a message does to its object, for readers that leave the bodies where they are
+OPERATION = "Wherry-Operation"
 
 # err_code of the broker: a conflict that names the sequence, and one of a replicated stream that does not
 WRONG_LAST_SEQUENCE = 10071
 WRONG_LAST_SEQUENCE_UNNAMED = 10164
 NO_MESSAGE = 10037
+# the store has reached its limit, as a whole or for one stream
+NO_RESOURCES = 10023
+STORE_FAILED = 10077
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 
@@ -112,6 +117,15 @@ class JetStream:
     async def next_message(self, stream: str, subject: str, sequence: int, timeout: float = 5.0) -> Stored | None:
         """The first message on a subject at or after a sequence, from the stream's leader; None if there is none."""
         return await self._message(stream, {"next_by_subj": subject, "seq": sequence}, timeout)
+
+    async def message(self, stream: str, sequence: int) -> Stored | None:
+        """The message with this sequence, from the stream's leader; None if it is gone."""
+        return await self._message(stream, {"seq": sequence})
+
+    async def purge(self, stream: str, subject: str, before: int) -> int:
+        """Remove the messages on a subject whose sequence is below `before`; how many there were."""
+        answer = await self.api(f"STREAM.PURGE.{stream}", {"filter": subject, "seq": before}, timeout=30.0)
+        return int(answer.get("purged", 0))
 
     async def stream_info(self, stream: str, timeout: float = 5.0) -> dict[str, Any]:
         """Configuration and state of a stream. BrokerError 10059 if it is not there."""

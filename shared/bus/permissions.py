@@ -37,6 +37,7 @@ def permissions(user: str, users: Iterable[str]) -> Permissions:
             (
                 "s.>",
                 "b.*",
+                "h.floor",
                 "e.>",
                 "agent.>",
                 "l.>",

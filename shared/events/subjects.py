@@ -14,6 +14,7 @@ _EMPTY_TOKEN = re.compile(r"^\.|\.$|(?<=\.)\.")
 
 OBJECTS = "s.>"
 BARRIERS = "b.*"
+FLOOR = "h.floor"
 EVENTS = "e.>"
 EVENT_OBJECTS = "e.core.events.>"
 EVENT_BARRIERS = "e.barrier.*"

@@ -68,6 +68,17 @@ class _Table:
             self.sorted = True
         return self.keys
 
+    def cut(self) -> None:
+        """End every watch: it must list again."""
+        for subscription in tuple(self.subscriptions):
+            subscription.cut()
+
+    def restart(self, floor: int) -> None:
+        """Let no watch go on, or resume, from before `floor`."""
+        self.cut()
+        self.ring.clear()
+        self.floor = floor
+
     def remember(self, change: Change) -> None:
         if len(self.ring) >= self.ring_size:
             self.floor = self.ring.popleft().revision
@@ -86,7 +97,11 @@ class Cache:
         self._ring = ring
         self._floor = 0
         self._tables: dict[tuple[str, str], _Table] = {}
+        # below this revision the log's history is gone, for every reader alike
+        self.history_floor = 0
         self._tombstones: dict[Ref, tuple[int, float]] = {}
+        # the highest revision of a tombstone that is no longer remembered
+        self._forgotten = 0
         self._expiry: deque[tuple[float, Ref, int]] = deque()
         self._callbacks: list[ChangeCallback] = []
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -122,7 +137,10 @@ class Cache:
         return sorted(key for key, table in self._tables.items() if table.records)
 
     def expected(self, ref: Ref) -> int:
-        """What a compare-and-set of this object must expect: its last revision, its tombstone's, or 0."""
+        """What a compare-and-set of this object must expect: its last revision, its tombstone's, or 0.
+
+        A tombstone of long ago is forgotten: the conflict then names it, and it is for the writer to try again.
+        """
         record = self.get(ref)
         if record is not None:
             return record.revision
@@ -236,6 +254,10 @@ class Cache:
             self.revision = revision
             self._wake()
 
+    def compact(self, floor: int) -> None:
+        """Note that the log's history below `floor` is gone."""
+        self.history_floor = max(self.history_floor, floor)
+
     def vanish(self, ref: Ref, revision: int, keep_s: float) -> None:
         """The broker removed the object's last message by age; its marker stays on the subject for `keep_s`."""
         record = self.get(ref)
@@ -248,16 +270,19 @@ class Cache:
     def replace(self, records: Iterable[Record], revision: int, *, anew: bool = False) -> None:
         """The whole content at `revision`: the first load, or a load after an absence too long to replay.
 
-        Differences become changes, but watches cannot resume from before. With `anew` the log is not the one that was
-        read before: its revisions say nothing about ours.
+        Differences are told to the callbacks; watches end, because what lay between is unknown, and cannot resume from
+        before. With `anew` the log is not the one that was read before: its revisions say nothing about ours.
         """
         seen: set[Ref] = set()
         # a log restored to an earlier state has a shorter number line: no watch can go on across that
         anew = anew or revision < self.revision
+        for table in self._tables.values():
+            table.cut()
+        self.loaded = False
         if anew:
-            for table in self._tables.values():
-                for subscription in tuple(table.subscriptions):
-                    subscription.cut()
+            self.history_floor = self._forgotten = 0
+            self._tombstones.clear()
+            self._expiry.clear()
         for record in records:
             seen.add(record.ref)
             current = self.get(record.ref)
@@ -279,6 +304,10 @@ class Cache:
 
     def _apply(self, record: Record) -> None:
         ref = record.ref
+        if self.loaded and record.predecessor > self._known(ref):
+            # what happened in between was no longer in the log: no watcher must take this for the whole story
+            log.warning("revisions of %s before %d are missing", ref, record.revision)
+            self._table(ref[:2]).restart(record.revision - 1)
         if record.deleted:
             current = self.get(ref)
             if current is not None:
@@ -293,6 +322,13 @@ class Cache:
             self._emit(table, Change("MODIFIED" if previous else "ADDED", record, previous, record.revision))
         if record.revision > self.revision:
             self.revision = record.revision
+
+    def _known(self, ref: Ref) -> int:
+        current = self.get(ref)
+        if current is not None:
+            return current.revision
+        tombstone = self._tombstones.get(ref)
+        return tombstone[0] if tombstone else self._forgotten
 
     def _remove(self, gone: Record, current: Record) -> None:
         table = self._table(gone.ref[:2])
@@ -325,6 +361,7 @@ class Cache:
             _, ref, revision = self._expiry.popleft()
             if self._tombstones.get(ref, (0, 0.0))[0] == revision:
                 del self._tombstones[ref]
+                self._forgotten = max(self._forgotten, revision)
 
     def _wake(self) -> None:
         while self._waiters and self._waiters[0][0] <= self.revision:

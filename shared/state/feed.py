@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from shared.bus.consumer import Delivery, PullConsumer
 from shared.bus.jetstream import BATCH, BATCH_COMMIT, MARKER, TTL, JetStream
 from shared.bus.port import Bus
-from shared.errors import BusError, StateError
+from shared.errors import BrokerError, BusError, StateError
 from shared.events.envelope import Author
-from shared.events.subjects import BARRIERS, EVENT_BARRIERS, EVENT_OBJECTS, OBJECTS, ref_of
-from shared.state import streams
+from shared.events.subjects import BARRIERS, EVENT_BARRIERS, EVENT_OBJECTS, FLOOR, OBJECTS, ref_of
+from shared.state import floors, streams
 from shared.state.cache import Cache
 from shared.state.record import Record, from_message
 
@@ -40,11 +40,19 @@ class Feed:
         barriers = EVENT_BARRIERS if is_events else BARRIERS
         self._barrier = barriers.replace("*", bus.id)
         self._filters = [*(subjects or [EVENT_OBJECTS if is_events else OBJECTS]), self._barrier]
+        if not is_events:
+            self._filters.append(FLOOR)
         self._loaded = asyncio.Event()
         self._authors: dict[Author, Author] = {}
         # None once the content of the stream at the start of the consumer was taken in
         self._loading: list[Record] | None = None
+        # a load is complete at the end of what the consumer found at its start, and not before this sequence: a
+        # replica that lags behind would otherwise pass off an older content as the present one
+        self._load_until = 0
+        self._exhausted = False
+        self._reached = 0
         self._load_floor = 0
+        self._compacted = 0
         # when the stream was made: another one of the same name has other revisions
         self._created = ""
         self._anew = False
@@ -86,6 +94,7 @@ class Feed:
     async def _read(self) -> str:
         info = await self._jetstream.stream_info(self._stream)
         last = int(info["state"]["last_seq"])
+        floor = 0 if self._stream == streams.EVENTS else (await floors.read(self._jetstream)).revision
         absence = asyncio.get_running_loop().time() - self._current
         self._drop_held()
         created = str(info.get("created", ""))
@@ -96,44 +105,67 @@ class Feed:
             and absence < streams.STREAMS[self._stream].absence_s
             # a log that is shorter than what was read from it has been restored
             and last >= self._cache.revision
+            # revisions and tombstones that were not read yet may be gone
+            and self._cache.revision >= floor
         )
         if resume:
             start: int | str = self._cache.revision + 1
             self._loading = None
         else:
             start = "last_per_subject"
+            self._reached = 0
+            self._load_until = self._load_floor = await self._load_barrier(last)
+            self._exhausted = False
+            self._compacted = floor
             self._loading = []
-            self._load_floor = last
         consumer = PullConsumer(self._bus, self._stream, self._filters, start, self._on_delivery, self._on_idle)
         return await consumer.run(self._on_created)
 
+    async def _load_barrier(self, last: int) -> int:
+        """What a load must reach: a message of our own that is in the log before the consumer starts."""
+        try:
+            return await self.make_barrier()
+        except BrokerError as exc:
+            # a store that is full takes no barrier, and reads must go on all the same
+            log.warning("%s is loaded without a barrier: %s", self._stream, exc)
+            self._reached = last
+            return last
+
     def _on_created(self, pending: int) -> None:
         self._current = asyncio.get_running_loop().time()
-        if pending == 0 and self._loading is not None:
-            self._finish_load()
+        self._exhausted = pending == 0
+        self._check_load(in_batch=False)
 
     def _on_idle(self) -> None:
         self._current = asyncio.get_running_loop().time()
         # a heartbeat right behind a message may have been sent in the middle of a batch
         if self._held and self._current - self._held_at > 0.5:
             self._release()
+        if self._current - self._held_at > 0.5:
+            self._check_load(in_batch=False)
 
     def _on_delivery(self, delivery: Delivery) -> None:
         self._current = asyncio.get_running_loop().time()
         headers = delivery.headers
         batch = headers.get(BATCH, "") if headers else ""
+        if self._loading is not None:
+            self._on_load(delivery, in_batch=bool(batch) and BATCH_COMMIT not in (headers or ()))
+            return
+        if delivery.sequence <= self._cache.revision:
+            # a replica that lags behind starts a consumer where it is itself, which may be before where we are
+            return
         if self._held and batch != self._held_batch:
             self._release()
         subject = delivery.subject
         if subject == self._barrier:
-            if self._loading is None:
-                self._cache.advance(delivery.sequence)
+            self._cache.advance(delivery.sequence)
+        elif subject == FLOOR:
+            self._on_floor(delivery)
+            self._cache.advance(delivery.sequence)
         elif headers and MARKER in headers:
             self._on_marker(delivery)
         elif (record := self._record(delivery)) is not None:
-            if self._loading is not None:
-                self._loading.append(record)
-            elif batch:
+            if batch:
                 self._held.append(record)
                 self._held_batch = batch
                 self._held_at = self._current
@@ -141,15 +173,38 @@ class Feed:
                     self._release()
             else:
                 self._cache.apply((record,))
-        elif self._loading is None and not batch:
+        elif not batch:
             self._cache.advance(delivery.sequence)
-        if self._loading is not None and delivery.pending == 0:
-            self._load_floor = max(self._load_floor, delivery.sequence)
+
+    def _on_load(self, delivery: Delivery, in_batch: bool) -> None:
+        assert self._loading is not None
+        self._reached = max(self._reached, delivery.sequence)
+        self._load_floor = max(self._load_floor, delivery.sequence)
+        self._held_at = self._current
+        if delivery.subject == FLOOR:
+            self._on_floor(delivery)
+        elif (
+            delivery.subject != self._barrier
+            and MARKER not in (delivery.headers or ())
+            and (record := self._record(delivery)) is not None
+        ):
+            self._loading.append(record)
+        self._exhausted = self._exhausted or delivery.pending == 0
+        self._check_load(in_batch)
+
+    def _check_load(self, in_batch: bool) -> None:
+        if self._loading is not None and self._exhausted and self._reached >= self._load_until and not in_batch:
             self._finish_load()
 
+    def _on_floor(self, delivery: Delivery) -> None:
+        try:
+            self._compacted = max(self._compacted, floors.decode(delivery.data).revision)
+        except StateError:
+            log.exception("message %d on %s is ignored", delivery.sequence, delivery.subject)
+        if self._loading is None:
+            self._cache.compact(self._compacted)
+
     def _on_marker(self, delivery: Delivery) -> None:
-        if self._loading is not None:
-            return
         try:
             ref = ref_of(delivery.subject)
         except ValueError:
@@ -158,7 +213,8 @@ class Feed:
 
     def _record(self, delivery: Delivery) -> Record | None:
         try:
-            return from_message(ref_of(delivery.subject), delivery.sequence, delivery.data, self._authors)
+            ref = ref_of(delivery.subject)
+            return from_message(ref, delivery.sequence, delivery.data, delivery.headers, self._authors)
         except (StateError, ValueError):
             # somebody with the right to write here wrote something else: it must not stop every reader
             log.exception("message %d on %s is ignored", delivery.sequence, delivery.subject)
@@ -167,6 +223,7 @@ class Feed:
     def _finish_load(self) -> None:
         records, self._loading = self._loading or [], None
         self._cache.replace(records, self._load_floor, anew=self._anew and self._cache.loaded)
+        self._cache.compact(self._compacted)
         self._loaded.set()
         log.info("%s loaded: %d messages up to revision %d", self._stream, len(records), self._cache.revision)
 

@@ -12,26 +12,27 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from shared.bus.jetstream import EXPECTED, MAX_BATCH, ROLLUP, TTL, JetStream, Outgoing
+from shared.bus.jetstream import EXPECTED, MAX_BATCH, OPERATION, ROLLUP, TTL, JetStream, Outgoing
 from shared.bus.port import Bus
-from shared.errors import BusTimeout, Disconnected, NoResponders, RevisionConflict, StateError
+from shared.errors import BusError, BusTimeout, Disconnected, NoResponders, RevisionConflict, StateError
 from shared.events import envelope
 from shared.events.envelope import DELETE, PUT, Author
 from shared.events.subjects import BARRIERS, Ref, event_subject_of, subject_of
 from shared.state import streams
 
-__all__ = ["Author", "StateLog", "Write"]
+__all__ = ["CREATE", "Author", "StateLog", "Write"]
 
 log = logging.getLogger(__name__)
 
 BARRIER_TTL = "60s"
+CREATE = "create"
 # how long a write whose answer was lost waits for a broker that can tell what became of it
 SETTLE_S = 10.0
 _ATTEMPTS = 3
 
 
 class Write(NamedTuple):
-    """One write of a batch; `op` is "put" or "delete"."""
+    """One write; `op` is "put", "delete", or "create" for an object that does not exist, though its tombstone may."""
 
     ref: Ref
     obj: dict[str, Any]
@@ -57,15 +58,19 @@ class StateLog:
     ) -> int:
         """Store an object if its last revision is `expected` (0: none, or `cache.expected`); the new revision.
 
-        RevisionConflict otherwise; its `actual` is 0 when a tombstone that was expected has just expired.
+        RevisionConflict otherwise; its `actual` is 0 when a tombstone that was expected has just been removed.
         """
         return await self._write(Write(ref, obj, expected, PUT, cause), author, timeout)
 
     async def delete(
         self, ref: Ref, obj: dict[str, Any], *, expected: int, author: Author, cause: str = "", timeout: float = 5.0
     ) -> int:
-        """Store the object's last state as its tombstone, which vanishes after an hour; the revision."""
+        """Store the object's last state as its tombstone; the revision. It stays as long as the history does."""
         return await self._write(Write(ref, obj, expected, DELETE, cause), author, timeout)
+
+    async def write(self, write: Write, author: Author, timeout: float = 5.0) -> int:
+        """`put` or `delete`, as the write says."""
+        return await self._write(write, author, timeout)
 
     async def batch(self, writes: Sequence[Write], author: Author, timeout: float = 10.0) -> list[int]:
         """Store up to 1000 objects of STATE, all or none; their revisions. RevisionConflict does not tell whose."""
@@ -109,8 +114,10 @@ class StateLog:
     async def _settle(self, error: Exception, attempt: int, subject: str, expected: int, write_id: str) -> int | None:
         """The revision if the write happened in spite of `error`, None if it did not and may be tried again."""
         unsent = isinstance(error, NoResponders) or (isinstance(error, Disconnected) and not error.sent)
-        if attempt == 0 and (unsent or isinstance(error, RevisionConflict)):
+        if attempt == 0 and unsent:
             raise error
+        if attempt == 0 and isinstance(error, RevisionConflict):
+            raise await self._named(error, subject)
         try:
             async with asyncio.timeout(SETTLE_S):
                 following = await self._following(subject, expected)
@@ -126,6 +133,16 @@ class StateLog:
         if isinstance(error, RevisionConflict):
             raise error
         raise RevisionConflict(f"{subject}: revision {sequence} came first", actual=sequence) from error
+
+    async def _named(self, conflict: RevisionConflict, subject: str) -> RevisionConflict:
+        """The conflict with its revision: a replicated stream refuses while others are under way without telling."""
+        if conflict.actual is not None:
+            return conflict
+        try:
+            last = await self._jetstream.last_message(streams.stream_of(subject), subject)
+        except BusError:
+            return conflict
+        return RevisionConflict(str(conflict), actual=last.sequence if last else 0)
 
     async def _following(self, subject: str, expected: int) -> tuple[int, str] | None:
         """Sequence and write id of the first message on the subject after the expected one."""
@@ -151,8 +168,13 @@ def _message(write: Write, write_id: str, author: Author) -> Outgoing:
     is_event = ref.resource == "events" and ref.group in ("", "events.k8s.io")
     subject = event_subject_of(ref) if is_event else subject_of(ref)
     headers = {EXPECTED: str(write.expected)}
-    if write.op == DELETE:
+    op = write.op
+    if op not in (PUT, DELETE, CREATE):
+        raise StateError(f"{subject}: {op!r} is no operation")
+    if op != PUT or not write.expected:
+        headers[OPERATION] = DELETE if op == DELETE else CREATE
+    if op == DELETE and is_event:
+        # events have no history: without the rollup an expiring tombstone would bring the event back
         headers |= {ROLLUP: "sub", TTL: f"{streams.TOMBSTONE_S}s"}
-    elif write.op != PUT:
-        raise StateError(f"{subject}: {write.op!r} is no operation")
-    return Outgoing(subject, envelope.encode(write_id, write.op, write.obj, author, write.cause), headers)
+    data = envelope.encode(write_id, DELETE if op == DELETE else PUT, write.obj, author, write.cause)
+    return Outgoing(subject, data, headers)

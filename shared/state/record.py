@@ -3,10 +3,12 @@ than anyone reads, and a decoded Pod weighs ten times its bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
+from shared.bus.jetstream import EXPECTED
 from shared.errors import StateError
 from shared.events import envelope
 from shared.events.envelope import Author
@@ -21,10 +23,12 @@ _json_decoder = msgspec.json.Decoder(dict[str, Any])
 class Record:
     """A revision: `ref`, `revision`, `object`, `json`, `author`, `cause`, `time` (unix seconds), `deleted`.
 
+    `predecessor` is the revision of the object that this one replaced, 0 if there was none, -1 if it is not known.
+
     `object` is shared by every reader and must not be changed: copy it first.
     """
 
-    __slots__ = ("_json", "_object", "_raw", "author", "cause", "deleted", "ref", "revision", "time")
+    __slots__ = ("_json", "_object", "_raw", "author", "cause", "deleted", "predecessor", "ref", "revision", "time")
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class Record:
         cause: str = "",
         time: float = 0.0,
         deleted: bool = False,
+        predecessor: int = -1,
     ) -> None:
         self.ref = ref
         self.revision = revision
@@ -42,6 +47,7 @@ class Record:
         self.cause = cause
         self.time = time
         self.deleted = deleted
+        self.predecessor = predecessor
         self._raw = raw
         self._object: dict[str, Any] | None = None
         self._json: bytes | None = None
@@ -91,7 +97,15 @@ class Change(NamedTuple):
     revision: int
 
 
-def from_message(ref: Ref, revision: int, data: bytes, authors: dict[Author, Author]) -> Record:
+def predecessor_of(headers: Mapping[str, str] | None) -> int:
+    """The revision that a message was written on top of: the broker keeps what the writer expected."""
+    text = headers.get(EXPECTED, "") if headers else ""
+    return int(text) if text.isdecimal() else -1
+
+
+def from_message(
+    ref: Ref, revision: int, data: bytes, headers: Mapping[str, str] | None, authors: dict[Author, Author]
+) -> Record:
     """The record in a message; `authors` keeps one copy of each author. StateError if the message is no envelope."""
     decoded = envelope.decode(data)
     author = decoded.written_by
@@ -103,4 +117,5 @@ def from_message(ref: Ref, revision: int, data: bytes, authors: dict[Author, Aut
         decoded.cause,
         decoded.time,
         decoded.op == envelope.DELETE,
+        predecessor_of(headers),
     )

@@ -6,6 +6,7 @@ acknowledgement, `s.core.pods...` too, and a stream without acknowledgements ans
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,10 @@ LEASE = "LEASE"
 NODES = "NODES"
 LOGS = "LOGS"
 
-HISTORY = 10
+# revisions of an object that the broker keeps at most; how long superseded ones are kept is the compactor's business
+HISTORY_REVISIONS = 100
+HISTORY_S = 7 * 24 * 3600
+# how long a cache remembers the revision of a tombstone; for events also how long the tombstone lives
 TOMBSTONE_S = 3600
 EVENT_AGE_S = 3600
 EVENT_MARKER_S = 600
@@ -56,13 +60,14 @@ STREAMS: dict[str, Stream] = {
     STATE: Stream(
         _config(
             STATE,
-            [subjects.OBJECTS, subjects.BARRIERS],
-            max_msgs_per_subject=HISTORY,
+            [subjects.OBJECTS, subjects.BARRIERS, subjects.FLOOR],
+            max_msgs_per_subject=HISTORY_REVISIONS,
             allow_msg_ttl=True,
             allow_rollup_hdrs=True,
             allow_atomic=True,
         ),
-        TOMBSTONE_S * 0.75,
+        # the compactor takes tombstones away, and tells by the floor what it took
+        math.inf,
     ),
     EVENTS: Stream(
         _config(
@@ -115,14 +120,16 @@ STREAMS: dict[str, Stream] = {
 }
 
 
-async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
+async def ensure_streams(bus: Bus, replicas: int = 1, revisions: int = HISTORY_REVISIONS) -> None:
     """Declare every stream; existing ones are brought to the present declaration and keep their messages.
 
-    Waits while a replicated bus cannot take them yet, because its servers have not found each other.
+    `revisions` is how many revisions of an object STATE keeps at most. Waits while a replicated bus cannot take the
+    streams yet, because its servers have not found each other.
     """
     jetstream = JetStream(bus)
-    for stream in STREAMS.values():
-        await jetstream.ensure_stream({**stream.config, "num_replicas": replicas}, wait=True)
+    for name, stream in STREAMS.items():
+        history = {"max_msgs_per_subject": revisions} if name == STATE else {}
+        await jetstream.ensure_stream({**stream.config, **history, "num_replicas": replicas}, wait=True)
 
 
 def stream_of(subject: str) -> str:

@@ -19,6 +19,18 @@ def names(listed: dict[str, list[dict[str, dict[str, str]]]]) -> list[str]:
     return [one["metadata"]["name"] for one in listed["items"]]
 
 
+def forget(api: MemoryApi) -> None:
+    """What a server that has just started knows: the present and nothing before."""
+    cache = api.parts.store.state.cache
+    cache.replace([one for _, name in cache.resources() for one in cache.list("", name)], cache.revision)
+
+
+def compact(api: MemoryApi) -> None:
+    """Let the history begin now."""
+    cache = api.parts.store.state.cache
+    cache.compact(cache.revision)
+
+
 async def test_items_of_a_list_carry_no_type(api: MemoryApi) -> None:
     await make(api, "one")
     listed = await api.get(f"{CONFIGMAPS}?labelSelector=app=a")
@@ -54,12 +66,24 @@ async def test_an_expired_token_comes_with_one_for_the_rest(api: MemoryApi) -> N
     await make(api, "a", "b", "c")
     first = await api.get(f"{CONFIGMAPS}?labelSelector=app&limit=1")
     await api.patch(f"{CONFIGMAPS}/c", {"data": {"x": "1"}})
-    cache = api.parts.store.state.cache
-    cache.replace([one for _, name in cache.resources() for one in cache.list("", name)], cache.revision)
+    compact(api)
     failure = await api.failure("GET", f"{CONFIGMAPS}?labelSelector=app&continue={first['metadata']['continue']}")
     assert isinstance(failure, Expired)
     token = failure.status()["metadata"]["continue"]
-    assert names(await api.get(f"{CONFIGMAPS}?labelSelector=app&continue={token}")) == ["b", "c"]
+    # the rest is that of the present
+    await make(api, "d")
+    assert names(await api.get(f"{CONFIGMAPS}?labelSelector=app&continue={token}")) == ["b", "c", "d"]
+
+
+async def test_a_page_goes_on_after_the_server_was_replaced(api: MemoryApi) -> None:
+    await make(api, "a", "b", "c")
+    first = await api.get(f"{CONFIGMAPS}?labelSelector=app&limit=1")
+    await api.delete(f"{CONFIGMAPS}/b")
+    await make(api, "d")
+    forget(api)
+    second = await api.get(f"{CONFIGMAPS}?labelSelector=app&continue={first['metadata']['continue']}")
+    assert names(second) == ["b", "c"]
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
 
 
 async def test_an_exact_version_shows_the_past(api: MemoryApi) -> None:
@@ -68,6 +92,28 @@ async def test_an_exact_version_shows_the_past(api: MemoryApi) -> None:
     await api.delete(f"{CONFIGMAPS}/a")
     url = f"{CONFIGMAPS}?labelSelector=app&resourceVersion={version}&resourceVersionMatch=Exact"
     assert names(await api.get(url)) == ["a"]
+    forget(api)
+    assert names(await api.get(url)) == ["a"]
+    compact(api)
+    failure = await api.failure("GET", url)
+    assert (failure.code, failure.reason) == (410, "Expired")
+    assert failure.message == "The resourceVersion for the provided list is too old."
+    failure = await api.failure("GET", f"{url}&limit=1")
+    assert failure.message.startswith("The provided continue parameter is too old")
+    assert "metadata" not in failure.status() or not failure.status()["metadata"]
+
+
+async def test_one_object_is_shown_as_it_was(api: MemoryApi) -> None:
+    await make(api, "a")
+    version = (await api.get(f"{CONFIGMAPS}/a"))["metadata"]["resourceVersion"]
+    await api.patch(f"{CONFIGMAPS}/a", {"data": {"x": "1"}})
+    gone = await api.delete(f"{CONFIGMAPS}/a")
+    url = f"{CONFIGMAPS}/a?resourceVersionMatch=Exact&resourceVersion="
+    assert "data" not in await api.get(url + version)
+    assert gone["status"] == "Success"
+    assert await api.code("GET", url + str(api.parts.store.state.cache.revision)) == 404
+    compact(api)
+    assert await api.code("GET", url + version) == 410
 
 
 async def test_a_version_of_the_future_times_out(api: MemoryApi) -> None:
@@ -145,13 +191,32 @@ async def test_initial_events_without_version_match_are_refused(api: MemoryApi) 
 
 
 async def test_a_watch_from_a_forgotten_version_is_told_so(api: MemoryApi) -> None:
-    cache = api.parts.store.state.cache
-    old = cache.revision
+    old = api.parts.store.state.cache.revision
     await make(api, "a")
-    cache.replace([one for _, name in cache.resources() for one in cache.list("", name)], cache.revision)
+    compact(api)
     async with api.watch(f"{CONFIGMAPS}?resourceVersion={old}") as events:
         error = await events.next()
         assert (error.type, error.object["code"], error.object["reason"]) == ("ERROR", 410, "Expired")
+        assert error.object["message"] == f"too old resource version: {old} ({api.parts.store.state.cache.revision})"
+
+
+async def test_a_watch_resumes_after_the_server_was_replaced(api: MemoryApi) -> None:
+    await make(api, "a", "b")
+    old = api.parts.store.state.cache.revision
+    await api.patch(f"{CONFIGMAPS}/a", {"metadata": {"labels": {"app": "other"}}})
+    await api.patch(f"{CONFIGMAPS}/b", {"data": {"x": "1"}})
+    await api.delete(f"{CONFIGMAPS}/b")
+    await make(api, "b")
+    forget(api)
+    async with api.watch(f"{CONFIGMAPS}?resourceVersion={old}&labelSelector=app=a") as events:
+        await make(api, "c")
+        assert await events.take(5) == [
+            ("DELETED", "a"),
+            ("MODIFIED", "b"),
+            ("DELETED", "b"),
+            ("ADDED", "b"),
+            ("ADDED", "c"),
+        ]
 
 
 async def test_a_watch_of_another_namespace_is_quiet(api: MemoryApi) -> None:

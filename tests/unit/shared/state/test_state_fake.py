@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.fakes.brokers import TestBroker, fake_broker
+from tests.fakes.history_suite import HistorySuite
 from tests.fakes.state_suite import LeaseSuite, LogSuite
 
 
@@ -21,4 +22,8 @@ class TestLog(LogSuite):
 
 
 class TestLeases(LeaseSuite):
+    pass
+
+
+class TestHistory(HistorySuite):
     pass
