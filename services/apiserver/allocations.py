@@ -16,7 +16,7 @@ from services.apiserver.store import Store
 from shared.events.subjects import Ref
 from shared.objects.registry import Resource
 from shared.objects.validation import Cause
-from shared.state.log import Write
+from shared.state.log import CREATE, Write
 
 RESOURCE = "_allocations"
 # the first addresses are left to Services that ask for one by number (KEP-3070)
@@ -129,7 +129,7 @@ class Allocator:
 
     def _claim(self, name: str, owner: Object) -> Write:
         ref = _ref(name)
-        return Write(ref, {"metadata": {"name": name}, "owner": owner}, self._store.state.cache.expected(ref), "put")
+        return Write(ref, {"metadata": {"name": name}, "owner": owner}, self._store.state.cache.expected(ref), CREATE)
 
     def _released(self, names: Sequence[str]) -> list[Write]:
         writes = []

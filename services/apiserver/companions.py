@@ -13,7 +13,7 @@ from services.apiserver.store import Store
 from shared.events.subjects import Ref
 from shared.objects import registry
 from shared.objects.registry import Resource
-from shared.state.log import Write
+from shared.state.log import CREATE, Write
 
 DESCRIPTION = (
     "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "
@@ -49,7 +49,7 @@ class Companions:
         if cache.get(ref) is not None:
             return None
         strategies.prepare_create(resource, obj)
-        return Write(ref, render.canonical(obj), cache.expected(ref))
+        return Write(ref, render.canonical(obj), cache.expected(ref), CREATE)
 
     def _ca(self, namespace: str) -> Object:
         metadata = {

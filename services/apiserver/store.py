@@ -114,17 +114,13 @@ class Store:
         metadata = obj["metadata"]
         ref = self.ref(resource, metadata.get("namespace", ""), metadata["name"])
         stored = conversion.to_storage(resource, obj)
-        expected: int | None = None
         for _ in range(ATTEMPTS):
             if stream.cache.get(ref) is not None:
                 break
-            last = stream.cache.expected(ref) if expected is None else expected
-            write = Write(ref, stored, last, CREATE, cause)
+            write = Write(ref, stored, stream.cache.expected(ref), CREATE, cause)
             try:
                 revision = await self._write(stream, write, author, along)
-            except RevisionConflict as exc:
-                # if it still does not exist, a tombstone stands there that this cache forgot, or one is gone
-                expected = exc.actual
+            except RevisionConflict:
                 await stream.cache.consistent()
                 continue
             return await self._applied(stream, write, revision)
@@ -180,12 +176,24 @@ class Store:
         along: Callable[[], Sequence[Write]] | None,
     ) -> int:
         more = along() if along is not None else ()
-        if more:
+        try:
+            if not more:
+                return await stream.log.write(write, author)
             revisions = await stream.log.batch([write, *more], author)
-            # the cache applies a batch whole, so waiting for its last message is waiting for all of it
-            await stream.cache.wait_revision(revisions[-1])
-            return revisions[0]
-        return await stream.log.write(write, author)
+        except RevisionConflict:
+            await self._recall(stream, [write, *more])
+            raise
+        # the cache applies a batch whole, so waiting for its last message is waiting for all of it
+        await stream.cache.wait_revision(revisions[-1])
+        return revisions[0]
+
+    async def _recall(self, stream: Stream, writes: Sequence[Write]) -> None:
+        """Find the tombstones that the cache has forgotten, or that are gone though it remembers them."""
+        for write in writes:
+            if stream.cache.get(write.ref) is None:
+                revision = await stream.log.tombstone(write.ref)
+                if revision is not None and stream.cache.get(write.ref) is None:
+                    stream.cache.recall(write.ref, revision)
 
     async def _applied(self, stream: Stream, write: Write, revision: int) -> Written:
         await stream.cache.wait_revision(revision)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from services.apiserver import conversion, decoding, ownership, patching, remove, render, strategies
 from services.apiserver.admission import Admission
 from services.apiserver.allocations import Allocator
+from services.apiserver.causes import cause
 from services.apiserver.companions import Companions
 from services.apiserver.failures import (
     already_exists,
@@ -91,7 +92,7 @@ class Writer:
                 # picks addresses for show
                 plan()
             return Written(conversion.to_storage(resource, obj))
-        return await self.store.create(resource, obj, author(request), along=plan)
+        return await self.store.create(resource, obj, author(request), cause=cause(request), along=plan)
 
     async def update(self, request: Request, target: Target) -> Outcome:
         resource = target.resource
@@ -206,8 +207,9 @@ class Writer:
                 if expected != record.revision:
                     raise conflict(resource, target.name)
             return _unstored(resource, mutate(record))
+        why = cause(request, target.subresource_name)
         return await self.store.update(
-            resource, target.namespace, target.name, mutate, author(request), expected=expected
+            resource, target.namespace, target.name, mutate, author(request), expected=expected, cause=why
         )
 
     def _settled(
@@ -256,7 +258,7 @@ class Writer:
         if request.dry_run or "All" in (options.get("dryRun") or ()):
             record = await self.store.get(resource, namespace, name)
             return _unstored(resource, mutate(record)), gone
-        return await self.store.update(resource, namespace, name, mutate, author(request)), gone
+        return await self.store.update(resource, namespace, name, mutate, author(request), cause=cause(request)), gone
 
     async def delete_collection(self, request: Request, target: Target) -> Outcome:
         """Delete what the selectors choose; answers the objects as they were."""

@@ -39,7 +39,13 @@ class ApiSession:
             self.connection = None
 
     def request(
-        self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None, content_type: str = ""
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "",
+        accept: str = "application/json",
     ) -> Any:
         """Send one request and return the decoded answer.
 
@@ -47,7 +53,7 @@ class ApiSession:
             ApiError: the server answered a Status of failure.
             ClusterError: the server cannot be reached.
         """
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type or "application/json"
         target = f"{path}?{urlencode(query)}" if query else path

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
-from shared.cli import access, check, down, images, logs, status, up
+from shared.cli import access, check, down, history, images, logs, status, up
 from shared.errors import WherryError
 
 
@@ -24,12 +25,15 @@ def parser() -> argparse.ArgumentParser:
     access.add_parsers(commands)
     images.add_parser(commands)
     logs.add_parser(commands)
+    history.add_parsers(commands)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can act on are one sentence on standard error and exit code 1."""
     args = parser().parse_args(arguments)
+    # it warns of every TLS connection that ends
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
         return int(args.func(args))
     except WherryError as exc:

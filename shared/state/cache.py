@@ -139,7 +139,7 @@ class Cache:
     def expected(self, ref: Ref) -> int:
         """What a compare-and-set of this object must expect: its last revision, its tombstone's, or 0.
 
-        A tombstone of long ago is forgotten: the conflict then names it, and it is for the writer to try again.
+        A tombstone of long ago is forgotten: a writer that meets one looks for it and has it recalled.
         """
         record = self.get(ref)
         if record is not None:
@@ -253,6 +253,12 @@ class Cache:
         if revision > self.revision:
             self.revision = revision
             self._wake()
+
+    def recall(self, ref: Ref, revision: int) -> None:
+        """Note the tombstone of an object that does not exist, as the log has it; 0 for none."""
+        self._tombstones.pop(ref, None)
+        if revision:
+            self._bury(ref, revision, time.time() + TOMBSTONE_S)
 
     def compact(self, floor: int) -> None:
         """Note that the log's history below `floor` is gone."""

@@ -13,7 +13,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from shared.bus.consumer import Delivery
 from shared.bus.jetstream import OPERATION, JetStream
@@ -24,8 +23,8 @@ from shared.events.envelope import DELETE
 from shared.events.subjects import FLOOR, OBJECTS
 from shared.state import floors
 from shared.state.floors import Floor
+from shared.state.history import revision_at
 from shared.state.leases import Leases
-from shared.state.log import StateLog
 from shared.state.record import predecessor_of
 from shared.state.streams import STATE
 
@@ -46,7 +45,6 @@ class Compactor:
     def __init__(self, bus: Bus, retention_s: float, now: Callable[[], float] = time.time) -> None:
         self._bus = bus
         self._jetstream = JetStream(bus)
-        self._log = StateLog(bus)
         self._retention_s = retention_s
         self._now = now
         self.interval_s = min(max(retention_s / 20, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
@@ -71,7 +69,7 @@ class Compactor:
         RevisionConflict if another compacts at the same time.
         """
         floor = await floors.read(self._jetstream)
-        horizon = await self._horizon()
+        horizon = await revision_at(self._bus, self._now() - self._retention_s)
         if horizon > floor.revision:
             floor = await floors.write(self._jetstream, floor._replace(revision=horizon))
         if floor.purged < floor.revision:
@@ -79,15 +77,6 @@ class Compactor:
             floor = await floors.write(self._jetstream, floor._replace(purged=floor.revision))
             log.info("history begins at revision %d, %d older revisions were removed", floor.revision, removed)
         return floor
-
-    async def _horizon(self) -> int:
-        """The last sequence that was older than the retention."""
-        limit = datetime.fromtimestamp(self._now() - self._retention_s, UTC)
-        # a message of our own at the end: without it, "nothing younger" could not be told from "not yet read"
-        last = await self._log.barrier()
-        found = scan(self._bus, STATE, [], limit.isoformat(), headers_only=True, limit=1)
-        async with contextlib.aclosing(found):
-            return min((await anext(found))[0].sequence, last) - 1
 
     async def _purge(self, first: int, last: int) -> int:
         """Remove what the messages from `first` to `last` superseded, and their tombstones; how many messages went."""

@@ -13,6 +13,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from shared.bus.consumer import Delivery
 from shared.bus.jetstream import OPERATION, TTL, JetStream
@@ -22,7 +23,7 @@ from shared.errors import RevisionTooOld
 from shared.events.envelope import Author
 from shared.events.subjects import BARRIERS, Ref, ref_of, resource_filter, subject_of
 from shared.state.cache import Cache
-from shared.state.log import BARRIER_TTL, CREATE
+from shared.state.log import BARRIER_TTL, CREATE, StateLog
 from shared.state.record import Change, Record, from_message, predecessor_of
 from shared.state.streams import STATE
 
@@ -179,6 +180,15 @@ class History:
     def _record(self, delivery: Delivery) -> Record:
         ref = ref_of(delivery.subject)
         return from_message(ref, delivery.sequence, delivery.data, delivery.headers, self._authors)
+
+
+async def revision_at(bus: Bus, moment: float) -> int:
+    """The last revision that the log held at a time (unix seconds)."""
+    # a message of our own at the end: without it, "nothing younger" could not be told from "not yet read"
+    end = await StateLog(bus).barrier()
+    since = datetime.fromtimestamp(moment, UTC).isoformat()
+    async with contextlib.aclosing(scan(bus, STATE, [], since, headers_only=True, limit=1)) as found:
+        return min((await anext(found))[0].sequence, end) - 1
 
 
 def _missing(ref: Ref, delivery: Delivery) -> RevisionTooOld:

@@ -12,9 +12,9 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from shared.bus.jetstream import EXPECTED, MAX_BATCH, OPERATION, ROLLUP, TTL, JetStream, Outgoing
+from shared.bus.jetstream import EXPECTED, MARKER, MAX_BATCH, OPERATION, ROLLUP, TTL, JetStream, Outgoing
 from shared.bus.port import Bus
-from shared.errors import BusError, BusTimeout, Disconnected, NoResponders, RevisionConflict, StateError
+from shared.errors import BusTimeout, Disconnected, NoResponders, RevisionConflict, StateError
 from shared.events import envelope
 from shared.events.envelope import DELETE, PUT, Author
 from shared.events.subjects import BARRIERS, Ref, event_subject_of, subject_of
@@ -95,6 +95,16 @@ class StateLog:
                     return list(range(start, start + len(writes)))
         raise BusTimeout(f"{messages[0].subject} and others: the batch was not acknowledged")
 
+    async def tombstone(self, ref: Ref) -> int | None:
+        """The revision of the tombstone that an object's next life must be written on, 0 if there is none; None if the
+        object exists."""
+        subject = _subject(ref)
+        last = await self._jetstream.last_message(streams.stream_of(subject), subject)
+        if last is None:
+            return 0
+        is_tombstone = last.headers.get(OPERATION) == DELETE or MARKER in last.headers
+        return last.sequence if is_tombstone else None
+
     async def barrier(self) -> int:
         """Store a message behind everything written so far; its revision, which a feed on the same bus will reach."""
         return await self._jetstream.publish(self._barrier, b"", {TTL: BARRIER_TTL})
@@ -114,10 +124,8 @@ class StateLog:
     async def _settle(self, error: Exception, attempt: int, subject: str, expected: int, write_id: str) -> int | None:
         """The revision if the write happened in spite of `error`, None if it did not and may be tried again."""
         unsent = isinstance(error, NoResponders) or (isinstance(error, Disconnected) and not error.sent)
-        if attempt == 0 and unsent:
+        if attempt == 0 and (unsent or isinstance(error, RevisionConflict)):
             raise error
-        if attempt == 0 and isinstance(error, RevisionConflict):
-            raise await self._named(error, subject)
         try:
             async with asyncio.timeout(SETTLE_S):
                 following = await self._following(subject, expected)
@@ -133,16 +141,6 @@ class StateLog:
         if isinstance(error, RevisionConflict):
             raise error
         raise RevisionConflict(f"{subject}: revision {sequence} came first", actual=sequence) from error
-
-    async def _named(self, conflict: RevisionConflict, subject: str) -> RevisionConflict:
-        """The conflict with its revision: a replicated stream refuses while others are under way without telling."""
-        if conflict.actual is not None:
-            return conflict
-        try:
-            last = await self._jetstream.last_message(streams.stream_of(subject), subject)
-        except BusError:
-            return conflict
-        return RevisionConflict(str(conflict), actual=last.sequence if last else 0)
 
     async def _following(self, subject: str, expected: int) -> tuple[int, str] | None:
         """Sequence and write id of the first message on the subject after the expected one."""
@@ -164,17 +162,20 @@ class StateLog:
 
 
 def _message(write: Write, write_id: str, author: Author) -> Outgoing:
-    ref = write.ref
-    is_event = ref.resource == "events" and ref.group in ("", "events.k8s.io")
-    subject = event_subject_of(ref) if is_event else subject_of(ref)
+    subject = _subject(write.ref)
     headers = {EXPECTED: str(write.expected)}
     op = write.op
     if op not in (PUT, DELETE, CREATE):
         raise StateError(f"{subject}: {op!r} is no operation")
     if op != PUT or not write.expected:
         headers[OPERATION] = DELETE if op == DELETE else CREATE
-    if op == DELETE and is_event:
+    if op == DELETE and streams.stream_of(subject) == streams.EVENTS:
         # events have no history: without the rollup an expiring tombstone would bring the event back
         headers |= {ROLLUP: "sub", TTL: f"{streams.TOMBSTONE_S}s"}
     data = envelope.encode(write_id, DELETE if op == DELETE else PUT, write.obj, author, write.cause)
     return Outgoing(subject, data, headers)
+
+
+def _subject(ref: Ref) -> str:
+    is_event = ref.resource == "events" and ref.group in ("", "events.k8s.io")
+    return event_subject_of(ref) if is_event else subject_of(ref)

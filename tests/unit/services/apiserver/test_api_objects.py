@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from shared.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
-from tests.unit.services.apiserver.memory_api import MemoryApi
+from shared.events.subjects import Ref
+from tests.unit.services.apiserver.memory_api import ADMIN, MemoryApi
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
@@ -262,3 +263,40 @@ async def test_writing_while_the_broker_is_away_answers_unavailable(api: MemoryA
     api.broker.stop()
     assert await api.code("POST", CONFIGMAPS, config_map("x")) == 503
     api.broker.start()
+
+
+async def test_a_name_can_be_used_again_when_its_tombstone_was_forgotten(api: MemoryApi) -> None:
+    services = "/api/v1/namespaces/default/services"
+    service = {"metadata": {"name": "again"}, "spec": {"clusterIP": "10.96.0.77", "ports": [{"port": 80}]}}
+    cache = api.parts.store.state.cache
+    await api.create(services, service)
+    await api.delete(f"{services}/again")
+    # the service and its address are written together
+    cache.recall(Ref("", "services", "default", "again"), 0)
+    cache.recall(Ref("", "_allocations", "", "ip.10.96.0.77"), 0)
+    assert (await api.create(services, service))["spec"]["clusterIP"] == "10.96.0.77"
+
+
+async def test_a_name_can_be_used_again_when_its_tombstone_is_gone_from_the_log(api: MemoryApi) -> None:
+    cache = api.parts.store.state.cache
+    cache.recall(Ref("", "configmaps", "default", "never"), 5)
+    assert (await api.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "never"}}))["kind"]
+
+
+async def test_every_revision_says_who_made_it_and_how(api: MemoryApi) -> None:
+    url = "/api/v1/namespaces/default/configmaps"
+    await api.create(url, {"metadata": {"name": "a"}}, user=ADMIN, headers={"user-agent": "kubectl/v1.35.0 (linux)"})
+    await api.patch(f"{url}/a?fieldManager=ops", {"data": {"x": "1"}})
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"y": "1"}}
+    await api.patch(f"{url}/a?fieldManager=helm", document, "apply")
+    await api.delete(f"{url}/a")
+    store = api.parts.store
+    assert store.state.history is not None
+    found = await store.state.history.revisions(Ref("", "configmaps", "default", "a"))
+    assert [(one.cause, one.author.user, one.author.manager) for one in found] == [
+        ("create", "admin", "kubectl"),
+        ("patch", "admin", "ops"),
+        ("apply", "admin", "helm"),
+        ("delete", "admin", "unknown"),
+    ]
+    assert found[0].author.agent == "kubectl/v1.35.0 (linux)"
