@@ -135,6 +135,16 @@ class NatsServer:
         self._process.wait()
         self._process = None
 
+    def pause(self) -> None:
+        """Stop it in the middle of whatever it does; connections stay open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on where it was."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

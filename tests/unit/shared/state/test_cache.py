@@ -284,3 +284,43 @@ def test_an_object_removed_by_age_is_deleted_at_its_markers_revision() -> None:
     assert heard[-1] == ("DELETED", 4, "4")
     assert cache.expected(ref) == 4
     assert cache.revision == 4
+
+
+async def test_a_watch_ends_where_revisions_are_missing() -> None:
+    cache = Cache()
+    cache.replace([record("a", 1)], 1)
+    subscription = cache.subscribe("", "pods")
+    follower = record("a", 5)
+    follower.predecessor = 4
+    cache.apply([follower])
+    with pytest.raises(RevisionTooOld):
+        subscription.take()
+    with pytest.raises(RevisionTooOld):
+        cache.subscribe("", "pods", since=1)
+    current = cache.get(follower.ref)
+    assert current is not None
+    assert current.revision == 5
+    subscription.close()
+
+
+async def test_a_chain_without_a_gap_is_told_whole() -> None:
+    cache = Cache()
+    cache.replace([record("a", 1)], 1)
+    subscription = cache.subscribe("", "pods")
+    for revision, predecessor in ((2, 1), (3, 2)):
+        follower = record("a", revision)
+        follower.predecessor = predecessor
+        cache.apply([follower])
+    assert [change.revision for change in subscription.take()] == [2, 3]
+    subscription.close()
+
+
+async def test_a_rebuild_ends_every_watch() -> None:
+    cache = Cache()
+    cache.replace([record("a", 1)], 1)
+    subscription = cache.subscribe("", "pods")
+    cache.replace([record("a", 1), record("b", 7)], 9)
+    with pytest.raises(RevisionTooOld):
+        subscription.take()
+    assert cache.revision == 9
+    subscription.close()
