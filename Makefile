@@ -8,7 +8,7 @@ DATA ?= /var/lib/wherry
 NODES ?=
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: up down status test lint check bench tools busybox
+.PHONY: up down status test lint check bench bench-api tools busybox
 
 up: $(VENV)/.run busybox
 	$(WHERRY) check >/dev/null || { $(WHERRY) check; exit 1; }
@@ -34,6 +34,10 @@ check: lint
 
 bench: $(VENV)/.dev tools
 	$(VENV)/bin/python -m tests.bench
+
+# the API server alone, beside kube-apiserver's figures; WORKERS=1,2 SCALE=1
+bench-api: $(VENV)/.dev
+	$(VENV)/bin/python -m tests.bench.api --workers $(or $(WORKERS),1,2) --scale $(or $(SCALE),1)
 
 # uv makes the environment with exactly the locked versions; the stamp files tell when that must be done again.
 # Debian ships venv as a package of its own, so a fresh machine may lack it.

@@ -79,6 +79,7 @@ async def main(service: Service) -> None:
         service.on_drain(server.close)
         context = server_context(pki.apiserver_certificate, pki.apiserver_key, pki.ca_certificate)
         bound = await server.start(settings.addresses, context)
+        service.start(server.run(), name="http")
         service.log.info("serving on %s", ", ".join(f"{host}:{port}" for host, port in bound))
         service.ready = True
         await ApiServerPort(bus, BusHandler(parts.pipeline)).run()

@@ -17,6 +17,7 @@ from shared.errors import (
     NotFound,
     RequestEntityTooLarge,
     Timeout,
+    TooManyRequests,
     Unauthorized,
     UnsupportedMediaType,
 )
@@ -108,6 +109,10 @@ def unsupported_patch() -> UnsupportedMediaType:
     return UnsupportedMediaType("415: Unsupported Media Type", details={})
 
 
+def unsupported_encoding(encoding: str) -> UnsupportedMediaType:
+    return UnsupportedMediaType(f"the Content-Encoding {encoding!r} of the request is not supported: send it plain")
+
+
 def too_large() -> RequestEntityTooLarge:
     return RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")
 
@@ -127,6 +132,20 @@ def plain(code: int, message: str) -> ApiError:
 
 def bad_request(message: str) -> BadRequest:
     return BadRequest(message)
+
+
+def header_too_large() -> ApiError:
+    return ApiError("the headers of the request are too large", code=431, reason="RequestHeaderFieldsTooLarge")
+
+
+def timed_out(seconds: float) -> Timeout:
+    """A request that took longer than it may (apiserver's WithTimeoutForNonLongRunningRequests)."""
+    return Timeout(f"Timeout: request did not complete within the allotted timeout of {seconds:g} s", details={})
+
+
+def too_many(message: str) -> TooManyRequests:
+    """A request that the server would have to keep waiting too long; the client is to try again in a second."""
+    return TooManyRequests(message, details={"retryAfterSeconds": 1})
 
 
 def future_revision(asked: int, current: int) -> Timeout:

@@ -64,6 +64,7 @@ class Pipeline:
         if target is None:
             return self._document(request)
         verb = routes.verb_of(target, request.method, watch=request.query.flag("watch"))
+        request.target, request.verb = target, verb
         asked = routes.attributes(target, verb, request.query.get("fieldSelector"))
         self.authorizer.require(request.user, asked)
         if verb == "get" and asked.subresource in INTERACTIVE:

@@ -10,7 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
+from services.apiserver.routes import Target
+from shared.errors import BadRequest
 from shared.identity.users import User
+from shared.objects import times
 from shared.objects.registry import Resource
 from shared.state.cache import Record
 
@@ -58,6 +61,22 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     warnings: list[str] = field(default_factory=list)
+    # what the pipeline found it to ask for
+    target: Target | None = None
+    verb: str = ""
+
+    def time_limit(self, most: float) -> float:
+        """How long the answer may take, in seconds: the `timeout` parameter, as a Go duration, up to `most`.
+
+        BadRequest if it is none.
+        """
+        text = self.query.get("timeout")
+        if not text:
+            return most
+        try:
+            return min(times.seconds(text), most) or most
+        except ValueError:
+            raise BadRequest(f'invalid timeout specified in the request URL: time: invalid duration "{text}"') from None
 
     @property
     def agent(self) -> str:

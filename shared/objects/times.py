@@ -102,6 +102,23 @@ def duration(span: timedelta) -> str:
     return f"{days // 365}y"
 
 
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ns": 1e-9}
+_SPAN = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|\u00b5s|\u03bcs|ns)")
+
+
+def seconds(text: str) -> float:
+    """The length of a Go duration that is not negative, as `1m30s` or `250ms`; ValueError if it is none."""
+    if text == "0":
+        return 0.0
+    total, position = 0.0, 0
+    while match := _SPAN.match(text, position):
+        total += float(match.group(1)) * _UNITS[match.group(2)]
+        position = match.end()
+    if position != len(text) or not text:
+        raise ValueError(f"invalid duration {text!r}")
+    return total
+
+
 def _two(major: int, major_unit: str, minor: int, minor_unit: str) -> str:
     return f"{major}{major_unit}{minor}{minor_unit}" if minor else f"{major}{major_unit}"
 

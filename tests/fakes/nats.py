@@ -79,6 +79,11 @@ class NatsServer:
         self.credentials = {user: f"password-of-{user}" for user in users}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def settings(self, user: str = "admin") -> BusSettings:
         return BusSettings(self.url, user, self.credentials[user], self.ca)
 

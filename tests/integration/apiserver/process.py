@@ -35,6 +35,11 @@ class ApiServerProcess:
         self.kubeconfig.write_text(json.dumps(admin_kubeconfig(self.pki, self.url)))
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start, and wait until it is ready."""
         environment = os.environ | self.nats.environment("apiserver")

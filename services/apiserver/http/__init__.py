@@ -1,0 +1,10 @@
+"""HTTP in front of the pipeline: TLS, credentials, bodies, and answers as bytes, chunks or WebSocket frames.
+
+`server` listens, `connection` speaks HTTP/1.1 on one connection, `answers` and `watches` make the bytes, and `upgrades`
+hands connections that become WebSockets to aiohttp.
+"""
+
+from services.apiserver.http.answers import to_raw
+from services.apiserver.http.server import HttpServer, server_context
+
+__all__ = ["HttpServer", "server_context", "to_raw"]

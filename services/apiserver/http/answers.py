@@ -1,0 +1,118 @@
+"""Outcomes and failures -> the bytes of HTTP/1.1 answers (RFC 9112)."""
+
+import contextlib
+import time
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+
+from services.apiserver import instruments, negotiation, render
+from services.apiserver.failures import status_of
+from services.apiserver.negotiation import Accepted
+from services.apiserver.protocol import JSON, Document, Item, Listing, Outcome, Raw, Request
+from shared.errors import ApiError, NotAcceptable
+
+DEFAULT_HEADERS = (("Cache-Control", "no-cache, private"),)
+# a larger body goes out by itself: copying it behind its head would cost more than a second TLS record
+JOINED_BYTES = 16 << 10
+LAST_CHUNK = b"0\r\n\r\n"
+NO_BODY = (204, 304)
+
+
+def to_raw(request: Request, outcome: Item | Listing | Document | Raw) -> Raw:
+    """An outcome in the form the client accepts."""
+    if isinstance(outcome, Raw):
+        return outcome
+    accepted = negotiation.accept(request.headers.get("accept", ""))
+    if isinstance(outcome, Item):
+        return render.item(outcome, accepted, request.query)
+    if isinstance(outcome, Listing):
+        return render.listing(outcome, accepted, request.query)
+    return render.document(outcome, accepted)
+
+
+def failure(request: Request | None, error: ApiError, *, method: str = "GET") -> Raw:
+    """The `Status` of a failure, in the form the client accepts."""
+    accepted = Accepted(JSON)
+    if request is not None:
+        with contextlib.suppress(NotAcceptable):
+            accepted = Accepted(negotiation.accept(request.headers.get("accept", "")).media)
+    body = b"" if method == "HEAD" else render.encode(status_of(error), accepted.media)
+    retry = (error.details or {}).get("retryAfterSeconds")
+    headers = (("Retry-After", str(retry)),) if retry else ()
+    return Raw(body, accepted.media, error.code, headers)
+
+
+def headers(request: Request | None, raw: Raw) -> list[tuple[str, str]]:
+    """The headers that tell of the answer's content and of the warnings on the way."""
+    found = [("Content-Type", raw.content_type)] if raw.content_type else []
+    present = {name for name, _ in raw.headers}
+    found += [*raw.headers, *(one for one in DEFAULT_HEADERS if one[0] not in present)]
+    for warning in dict.fromkeys(request.warnings if request is not None else ()):
+        text = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
+        found.append(("Warning", f'299 - "{text}"'))
+    return found
+
+
+def complete(request: Request | None, raw: Raw, *, close: bool) -> tuple[bytes, ...]:
+    """A whole answer, as one or two pieces to write."""
+    if raw.headers or (request is not None and request.warnings):
+        head = _head(raw.status, headers(request, raw))
+    else:
+        head = _plain_head(raw.status, raw.content_type)
+    length = b"" if raw.status in NO_BODY else b"Content-Length: %d\r\n" % len(raw.body)
+    end = b"Connection: close\r\n\r\n" if close else b"\r\n"
+    if len(raw.body) <= JOINED_BYTES:
+        return (b"%b%b%b%b%b" % (head, _date(), length, end, raw.body),)
+    return (b"%b%b%b%b" % (head, _date(), length, end), raw.body)
+
+
+def streamed(request: Request, content_type: str, *, chunked: bool) -> bytes:
+    """The head of an answer whose end is not known; without chunks, the end of the connection ends it."""
+    how = b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Connection: close\r\n\r\n"
+    return _head(200, headers(request, Raw(b"", content_type))) + _date() + how
+
+
+def record(request: Request, code: int, seconds: float) -> None:
+    """Count a request in the metrics."""
+    target = request.target
+    if target is None:
+        return
+    resource, subresource = target.resource, target.subresource_name
+    verb = request.verb.upper()
+    instruments.counted(verb, resource.group, resource.version, resource.plural, subresource, code).inc()
+    if request.verb != "watch" and subresource not in ("exec", "attach", "portforward", "log"):
+        instruments.timed(verb, resource.group, resource.plural).observe(seconds)
+
+
+def is_short(outcome: Outcome) -> bool:
+    """Whether an outcome is one answer, and not bytes or frames over time."""
+    return isinstance(outcome, Item | Listing | Document | Raw)
+
+
+@lru_cache(maxsize=256)
+def _plain_head(status: int, content_type: str) -> bytes:
+    return _head(status, headers(None, Raw(b"", content_type)))
+
+
+def _head(status: int, listed: list[tuple[str, str]]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {_phrase(status)}"]
+    lines += [f"{name}: {value}" for name, value in listed]
+    # what a client wrote may come back in a warning
+    return "\r\n".join(lines).encode("utf-8", "replace") + b"\r\n"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def _date() -> bytes:
+    return _date_line(int(time.time()))
+
+
+@lru_cache(maxsize=2)
+def _date_line(second: int) -> bytes:
+    return f"Date: {formatdate(second, usegmt=True)}\r\n".encode()

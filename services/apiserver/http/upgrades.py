@@ -1,0 +1,125 @@
+"""Connections that become WebSockets: exec, attach, port-forward, logs and watches for browsers.
+
+They are few, and aiohttp speaks the protocol; it is given the connection with the request that asked for the upgrade.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from aiohttp import ClientConnectionResetError, web
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from services.apiserver import instruments, render
+from services.apiserver.failures import MAX_BODY, bad_request, internal
+from services.apiserver.http import answers
+from services.apiserver.http.arrivals import Arrival
+from services.apiserver.http.connection import Service
+from services.apiserver.http.watches import watch_form
+from services.apiserver.protocol import Raw, Request, Stream, Upgrade, Watching
+from shared.errors import ApiError
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 30.0
+
+
+class Upgrades:
+    """Serves requests that come with `Upgrade: websocket`, each on a connection of its own."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._server = web.Server(
+            self._serve, request_factory=_make_request, handler_cancellation=True, access_log=None
+        )
+
+    def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Serve what arrives on a connection from now on; `data` is the request that began it."""
+        handler = self._server()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(data)
+
+    async def close(self, timeout: float) -> None:
+        """End what is open."""
+        await self._server.shutdown(timeout)
+
+    async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        request: Request | None = None
+        try:
+            request = await self._service.receive(_arrival(http), http.get_extra_info("peercert"))
+            outcome = await self._service.handle(request)
+            match outcome:
+                case Watching():
+                    return await _watch(http, request, outcome)
+                case Upgrade():
+                    return await _upgrade(http, outcome)
+                case Stream():
+                    if outcome.close is not None:
+                        await outcome.close()
+                    raise bad_request("this is not served over a WebSocket")
+            return _response(request, answers.to_raw(request, outcome))
+        except ApiError as exc:
+            return _response(request, answers.failure(request, exc))
+        except Exception as exc:
+            log.exception("request %s %s failed", http.method, http.path)
+            return _response(request, answers.failure(request, internal(f"{type(exc).__name__}: {exc}")))
+
+
+def _arrival(http: web.BaseRequest) -> Arrival:
+    arrival = Arrival()
+    arrival.method = http.method
+    arrival.url = http.path_qs.encode() if http.rel_url.raw_path_qs is None else http.rel_url.raw_path_qs.encode()
+    for name, value in http.raw_headers:
+        arrival.add_header(name, value)
+    return arrival
+
+
+async def _watch(http: web.BaseRequest, request: Request, outcome: Watching) -> web.StreamResponse:
+    resource = outcome.resource
+    accepted = watch_form(request)
+    counter = instruments.WATCH_EVENTS.labels(resource.group, resource.version, resource.kind)
+    instruments.LONG_RUNNING.labels("WATCH").inc()
+    response = web.WebSocketResponse(heartbeat=HEARTBEAT_S)
+    try:
+        await response.prepare(http)
+        with contextlib.suppress(ClientConnectionResetError):
+            async for batch in outcome.batches:
+                for one in batch:
+                    await response.send_str(render.event(resource, one, accepted, request.query).decode())
+                counter.inc(len(batch))
+            await response.close()
+        return response
+    finally:
+        instruments.LONG_RUNNING.labels("WATCH").dec()
+        outcome.close()
+
+
+async def _upgrade(http: web.BaseRequest, outcome: Upgrade) -> web.StreamResponse:
+    # the size of a frame is limited by the sender's own buffers; compression only costs here
+    response = web.WebSocketResponse(protocols=outcome.protocols, heartbeat=HEARTBEAT_S, max_msg_size=0, compress=False)
+    await response.prepare(http)
+    instruments.LONG_RUNNING.labels("CONNECT").inc()
+    try:
+        await outcome.serve(response)
+    finally:
+        instruments.LONG_RUNNING.labels("CONNECT").dec()
+        if not response.closed:
+            await response.close()
+    return response
+
+
+def _response(request: Request | None, raw: Raw) -> web.Response:
+    return web.Response(body=raw.body, status=raw.status, headers=answers.headers(request, raw))
+
+
+def _make_request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: object,
+    task: "asyncio.Task[None]",
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""Answers over time: watches as lines of JSON and logs as bytes, in chunks, at the pace of the client."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from services.apiserver import instruments, negotiation, render
+from services.apiserver.http import answers
+from services.apiserver.negotiation import Accepted
+from services.apiserver.protocol import JSON, Request, Stream, Watching
+from shared.errors import NotAcceptable
+
+# what is written before the client is given the chance to take some of it
+PIECE_BYTES = 256 << 10
+
+
+class Sink(Protocol):
+    """Where chunks go: `is_full` tells that `drained` would have to wait."""
+
+    chunked: bool
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drained(self) -> None: ...
+
+
+def watch_form(request: Request) -> Accepted:
+    """The form of a watch's events: lines of JSON in any case; clients that prefer protobuf name JSON as well."""
+    try:
+        accepted = negotiation.accept(request.headers.get("accept", ""))
+    except NotAcceptable:
+        return Accepted(JSON)
+    return Accepted(JSON, accepted.transformation, accepted.version)
+
+
+async def send_watch(sink: Sink, request: Request, outcome: Watching) -> None:
+    """Send events until the watch ends. The events of one turn of the loop go out in one write."""
+    resource = outcome.resource
+    accepted = watch_form(request)
+    counter = instruments.WATCH_EVENTS.labels(resource.group, resource.version, resource.kind)
+    running = instruments.LONG_RUNNING.labels("WATCH")
+    running.inc()
+    try:
+        # a client waits for the headers to know that the watch stands
+        sink.write(answers.streamed(request, JSON, chunked=sink.chunked))
+        async for batch in outcome.batches:
+            counter.inc(len(batch))
+            for piece in _pieces(render.event(resource, one, accepted, request.query) for one in batch):
+                sink.write(_chunk(sink, piece))
+                if sink.is_full:
+                    await sink.drained()
+    finally:
+        running.dec()
+        outcome.close()
+        _end(sink)
+
+
+async def send_stream(sink: Sink, request: Request, outcome: Stream) -> None:
+    """Send bytes until they end."""
+    try:
+        sink.write(answers.streamed(request, outcome.content_type, chunked=sink.chunked))
+        async for data in outcome.chunks:
+            if data:
+                sink.write(_chunk(sink, data))
+            if sink.is_full:
+                await sink.drained()
+        _end(sink)
+    finally:
+        if outcome.close is not None:
+            await outcome.close()
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size > PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if piece:
+        yield piece[0] if len(piece) == 1 else b"".join(piece)
+
+
+def _chunk(sink: Sink, data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if sink.chunked else data
+
+
+def _end(sink: Sink) -> None:
+    if sink.chunked:
+        sink.write(answers.LAST_CHUNK)
