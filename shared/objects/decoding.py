@@ -14,6 +14,7 @@ from typing import Any, Final
 from shared.errors import BadRequest
 from shared.objects import json, quantities, schema, times
 from shared.objects.registry import Resource
+from shared.objects.repetition import pack, remembered, unpack
 from shared.objects.schema import Field, Struct
 
 Object = dict[str, Any]
@@ -241,7 +242,28 @@ _OMITTED: dict[str, Any] = {"string": "", "bytes": "", "bool": False, "int32": 0
 
 def _single(field: Field) -> Converter:
     inner = field.struct
-    return _plan(inner) if inner is not None else _CONVERTERS[field.type]
+    if inner is None:
+        return _CONVERTERS[field.type]
+    return _repeated(inner) if inner.name in REPEATED else _plan(inner)
+
+
+REPEATED: Final = frozenset({"PodSpec"})
+"""Structs that come again and again with the same content."""
+
+
+def _repeated(struct: Struct) -> Converter:
+    plan = _plan(struct)
+
+    def convert(value: Any, strict: bool) -> Any:
+        # in the other mode fields are being dropped, which a client is told of each time
+        return unpack(_conformed(struct, value)) if strict else plan(value, strict)
+
+    return convert
+
+
+@remembered
+def _conformed(struct: Struct, value: Any) -> bytes:
+    return pack(_plan(struct)(value, True))
 
 
 def _zero_of(field: Field) -> Converter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)",
@@ -52,11 +53,13 @@ def parse(text: str) -> datetime:
     return _moment(text, match)
 
 
+@lru_cache(maxsize=4096)
 def canonical(text: str) -> str:
     """A Time as the server stores it: UTC, whole seconds."""
     return format_time(parse(text))
 
 
+@lru_cache(maxsize=4096)
 def canonical_micro(text: str) -> str:
     """A MicroTime as the server stores it; exactly six decimals are accepted."""
     match = _RFC3339.fullmatch(text)

@@ -4,7 +4,7 @@ than anyone reads, and a decoded Pod weighs ten times its bytes."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from shared.events.envelope import Author
 from shared.events.subjects import Ref
 
 NOBODY = Author("")
+
+Form = TypeVar("Form", bound=msgspec.Struct)
 
 _json = msgspec.json.Encoder()
 _json_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -73,6 +75,17 @@ class Record:
     def raw(self) -> bytes:
         """The object as msgpack, with or without metadata.resourceVersion."""
         return self._raw or msgspec.msgpack.encode(self.object)
+
+    def read(self, form: type[Form]) -> Form:
+        """The few fields that `form` declares, without decoding the rest. StateError if one is of another type."""
+        try:
+            if self._object is not None:
+                return msgspec.convert(self._object, form)
+            if self._raw:
+                return msgspec.msgpack.decode(self._raw, type=form)
+            return msgspec.json.decode(self._json or b"", type=form)
+        except msgspec.MsgspecError as exc:
+            raise StateError(f"object at revision {self.revision}: {exc}") from exc
 
     def _decode(self) -> dict[str, Any]:
         if not self._raw and self._json is not None:

@@ -58,7 +58,8 @@ def _mount_token(spec: Object) -> None:
     volumes = spec.get("volumes") or []
     name = next((one["name"] for one in volumes if str(one.get("name")).startswith(VOLUME_PREFIX)), "")
     is_new = not name
-    name = name or meta.generate_name(VOLUME_PREFIX)
+    # unique within the pod is enough; equal pods with equal names share what validation found out about them
+    name = name or VOLUME_PREFIX + meta.suffix_of(spec)
     mounted = False
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
         mounts = container.get("volumeMounts") or []

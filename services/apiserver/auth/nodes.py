@@ -3,10 +3,12 @@ the NodeRestriction plugin of Kubernetes). A stolen node credential must not ope
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from services.apiserver.protocol import Object
 from services.apiserver.routes import Attributes
 from shared.events.subjects import Ref
-from shared.state.cache import Cache, Change
+from shared.state.cache import Cache, Change, Record
 
 READ = ("get", "list", "watch")
 CHANGE = ("update", "patch")
@@ -34,7 +36,7 @@ class NodeAuthorizer:
     """Keeps, from the cache's changes, which pods are on which node."""
 
     def __init__(self, cache: Cache) -> None:
-        self._pods: dict[str, dict[Place, Object]] = {}
+        self._pods: dict[str, dict[Place, Record]] = {}
         cache.on_change(self._on_change)
 
     def decide(self, node: str, asked: Attributes) -> Answer:
@@ -54,8 +56,11 @@ class NodeAuthorizer:
 
     def pod_uses_account(self, node: str, namespace: str, pod: str, uid: str, account: str) -> bool:
         """Whether that pod is on the node and runs as the account, so that the node may have a token for it."""
-        found = self._pods.get(node, {}).get((namespace, pod))
-        if found is None or found["metadata"].get("uid") != uid:
+        record = self._pods.get(node, {}).get((namespace, pod))
+        if record is None:
+            return False
+        found = record.object
+        if found["metadata"].get("uid") != uid:
             return False
         return bool(found["spec"].get("serviceAccountName", "default") == account)
 
@@ -84,7 +89,7 @@ class NodeAuthorizer:
         if not name:
             return False, f"can only read individual resources of this type, not all {asked.resource}"
         for (namespace, _), pod in self._pods.get(node, {}).items():
-            if namespace == asked.namespace and (asked.resource, name) in references(pod):
+            if namespace == asked.namespace and (asked.resource, name) in references(pod.object):
                 return True, ""
         return False, f"no relationship found between node '{node}' and this object"
 
@@ -92,12 +97,12 @@ class NodeAuthorizer:
         if change.record.ref[:2] != ("", "pods"):
             return
         ref = change.record.ref
-        before = _node_of(change.previous.object) if change.previous is not None else ""
-        after = _node_of(change.record.object) if change.type != "DELETED" else ""
+        before = _node_of(change.previous) if change.previous is not None else ""
+        after = _node_of(change.record) if change.type != "DELETED" else ""
         if before and before != after:
             self._forget(before, ref)
         if after:
-            self._pods.setdefault(after, {})[ref.namespace, ref.name] = change.record.object
+            self._pods.setdefault(after, {})[ref.namespace, ref.name] = change.record
 
     def _forget(self, node: str, ref: Ref) -> None:
         pods = self._pods.get(node, {})
@@ -137,8 +142,18 @@ def _volume_references(volume: Object) -> Iterator[tuple[str, str]]:
         yield "configmaps", source.get("configMap", {}).get("name", "")
 
 
-def _node_of(pod: Object) -> str:
-    return str(pod.get("spec", {}).get("nodeName") or "")
+class _Spec(msgspec.Struct, frozen=True):
+    nodeName: str = ""
+
+
+class _Placed(msgspec.Struct):
+    """The one field of a pod that counts here; decoding all of every pod would fill the memory with them."""
+
+    spec: _Spec = _Spec()
+
+
+def _node_of(pod: Record) -> str:
+    return pod.read(_Placed).spec.nodeName
 
 
 def _on_node(node: str, asked: Attributes) -> Answer:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from shared.objects import schema
+from shared.objects.decoding import REPEATED
 from shared.objects.defaults import cluster, pods, workloads
 from shared.objects.defaults.rules import Object, Rule
 from shared.objects.registry import Resource
+from shared.objects.repetition import pack, remembered, unpack
 from shared.objects.schema import Field, Struct
 
 RULES: dict[str, Rule] = {**cluster.RULES, **pods.RULES, **workloads.RULES}
@@ -48,7 +50,7 @@ def _plan(struct: Struct) -> Rule | None:
                 if not always or container:
                     continue
                 item = obj[name] = {}
-            plan = _plan(inner)
+            plan = _repeated(inner) if inner.name in REPEATED else _plan(inner)
             assert plan is not None
             if container == "list":
                 for element in item:
@@ -60,6 +62,24 @@ def _plan(struct: Struct) -> Rule | None:
                 plan(item)
 
     return apply
+
+
+@schema.planned
+def _repeated(struct: Struct) -> Rule:
+    def apply(obj: Object) -> None:
+        filled = unpack(_filled(struct, obj))
+        obj.clear()
+        obj.update(filled)
+
+    return apply
+
+
+@remembered
+def _filled(struct: Struct, obj: Object) -> bytes:
+    plan = _plan(struct)
+    assert plan is not None
+    plan(obj)
+    return pack(obj)
 
 
 @schema.planned

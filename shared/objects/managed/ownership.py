@@ -15,6 +15,7 @@ from shared.objects.managed.comparison import Difference, Ignored, compare
 from shared.objects.managed.entries import Entry, Managed, Manager, Object
 from shared.objects.managed.sets import Fields
 from shared.objects.managed.shapes import Granular, shape_of
+from shared.objects.repetition import remembered
 from shared.objects.schema import Struct
 
 _SERVER_OWNED = frozenset(
@@ -56,8 +57,24 @@ def blank(struct: Struct) -> Object:
 def created(struct: Struct, obj: Object, manager: Manager, now: str, ignored: Ignored = UNOWNED) -> list[Object]:
     """The entries of an object that an update operation creates, in its canonical form with defaults."""
     managed: Managed = {}
-    _take(managed, compare(shape_of(struct), blank(struct), obj, ignored), manager, now)
+    if "spec" in obj and "spec" not in ignored:
+        rest = compare(shape_of(struct), _without_spec(blank(struct)), _without_spec(obj), ignored)
+        spec = _new_spec(struct, obj["spec"])
+        difference = Difference({**rest.changed, **spec.changed}, {**rest.removed, **spec.removed})
+    else:
+        difference = compare(shape_of(struct), blank(struct), obj, ignored)
+    _take(managed, difference, manager, now)
     return entries.encode(managed)
+
+
+@remembered
+def _new_spec(struct: Struct, spec: Object) -> Difference:
+    old = blank(struct)
+    return compare(shape_of(struct), {"spec": old["spec"]} if "spec" in old else {}, {"spec": spec})
+
+
+def _without_spec(obj: Object) -> Object:
+    return {name: value for name, value in obj.items() if name != "spec"}
 
 
 def updated(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.objects import meta
+from shared.objects.repetition import remembered
 from shared.objects.validation import containers, metadata, names, placement, volumes
 from shared.objects.validation.causes import Cause, forbidden, invalid, not_negative, one_of, required
 
@@ -53,6 +54,11 @@ def template(at: str, obj: Object) -> list[Cause]:
 
 def pod_spec(spec: Object) -> list[Cause]:
     """Complaints with paths from `spec` on."""
+    return list(_pod_spec("", spec))
+
+
+@remembered
+def _pod_spec(_: str, spec: Object) -> tuple[Cause, ...]:
     found = volumes.volumes("spec.volumes", spec.get("volumes") or ())
     found += containers.containers(spec, _volumes(spec))
     found += one_of("spec.restartPolicy", spec.get("restartPolicy", ""), RESTART_POLICIES)
@@ -78,7 +84,7 @@ def pod_spec(spec: Object) -> list[Cause]:
         found += [
             invalid(f"spec.readinessGates[{index}].conditionType", kind, one) for one in names.qualified_name(kind)
         ]
-    return found
+    return tuple(found)
 
 
 def _volumes(spec: Object) -> dict[str, Object]:
