@@ -41,6 +41,10 @@ from shared.state.compactor import Compactor
 from shared.state.feed import Feed
 from shared.state.history import History
 from shared.state.log import StateLog
+from shared.state.record import keep_decoded
+
+# objects held in decoded form, which weighs five to ten times their JSON
+MOST_DECODED = 4096
 
 Start = Callable[..., object]
 
@@ -87,6 +91,7 @@ async def main(service: Service) -> None:
 
 async def load_state(bus: Bus, start: Start) -> State:
     """Start the feeds of STATE and EVENTS with `start(coroutine, name=...)` and wait until both caches are loaded."""
+    keep_decoded(MOST_DECODED)
     log = StateLog(bus)
     cache = Cache()
     state, events = Stream(log, cache, History(bus, cache)), Stream(log, Cache())

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from services.apiserver.routes import Target
@@ -131,13 +132,26 @@ class Raw:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Event:
-    """A watch event: `json` is the object's JSON when it is served as stored."""
+    """A watch event: `json` is the object's JSON, `line` what a watcher of whole objects is sent.
 
-    type: str
-    object: Object
-    json: bytes
+    All watchers of a resource share one, so that it is made once.
+    """
+
+    __slots__ = ("_object", "json", "line", "type")
+
+    def __init__(self, type: str, json: bytes, obj: Object | None = None) -> None:  # noqa: A002
+        self.type = type
+        self.json = json
+        self.line = b'{"type":"%b","object":%b}\n' % (type.encode(), json)
+        self._object = obj
+
+    @property
+    def object(self) -> Object:
+        """The object; decoded only for the few who are sent a part of it."""
+        if self._object is None:
+            self._object = msgspec.json.decode(self.json)
+        return self._object
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def listing_object(outcome: Listing) -> Object:
 def event(resource: Resource, one: Event, accepted: Accepted, query: Query) -> bytes:
     """A line of a watch."""
     if not accepted.transformation or one.type == "ERROR":
-        return b'{"type":"%s","object":%s}\n' % (one.type.encode(), one.json)
+        return one.line
     if accepted.transformation == "Table":
         if one.type == "BOOKMARK":
             shown = {

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.apiserver import conversion
 from services.apiserver.failures import invalid, status_of, too_old
@@ -25,6 +26,8 @@ BOOKMARK_INTERVAL_S = 60.0
 BOOKMARK_BEFORE_END_S = 2.0
 # Kubernetes ends watches after --min-request-timeout (30 minutes) and up to twice that
 LIFETIME_S = (1800.0, 3600.0)
+# events of the initial state that are made at once
+PORTION = 500
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -58,14 +61,20 @@ class Watcher:
             # further back than this process remembers, as after its start: the log itself knows
             subscription = cache.subscribe(stored.group, stored.plural, target.namespace)
             missed = history.changes(stored.group, stored.plural, target.namespace, since, cache.revision)
-        initial: list[Event] = []
+        present: list[Record] = []
+        end: list[Event] = []
         if options.initial_events:
             records = self.reader.store.list_objects(resource, target.namespace)
-            initial = [_event(resource, "ADDED", one) for one in records if selection.matches(resource, one)]
+            present = [one for one in records if selection.matches(resource, one)]
             if options.marks_end:
-                initial.append(_bookmark(resource, cache.revision, {INITIAL_EVENTS_END: "true"}))
-        batches = self._batches(resource, selection, subscription, options, initial, missed)
-        return Watching(resource, batches, subscription.close)
+                end.append(_bookmark(resource, cache.revision, {INITIAL_EVENTS_END: "true"}))
+        alarm = _Alarm(subscription)
+        batches = self._batches(resource, selection, subscription, options, alarm)
+        if missed is not None:
+            batches = _caught_up(resource, selection, options, missed, batches)
+        elif present or end:
+            batches = _after(_initial(resource, present, end), batches)
+        return Watching(resource, batches, alarm.close)
 
     async def _batches(
         self,
@@ -73,23 +82,13 @@ class Watcher:
         selection: Selection,
         subscription: Subscription,
         options: "Options",
-        initial: list[Event],
-        missed: AsyncIterator[list[Change]] | None,
+        alarm: "_Alarm",
     ) -> AsyncIterator[list[Event]]:
         loop = asyncio.get_running_loop()
         cache = self.reader.store.stream(resource).cache
         end = loop.time() + options.lifetime_s
         last_bookmark = max(end - BOOKMARK_BEFORE_END_S, loop.time())
         next_bookmark = min(loop.time() + BOOKMARK_INTERVAL_S, last_bookmark) if options.bookmarks else end
-        if initial:
-            yield initial
-        try:
-            async for changes in missed or _nothing():
-                if events := translate(resource, selection, changes):
-                    yield events
-        except RevisionTooOld as exc:
-            yield [_error(status_of(too_old(options.revision, exc.floor)))]
-            return
         while (now := loop.time()) < end:
             try:
                 changes = subscription.take()
@@ -106,11 +105,7 @@ class Watcher:
                 next_bookmark = min(now + BOOKMARK_INTERVAL_S, last_bookmark) if now < last_bookmark else end
                 yield [_bookmark(resource, cache.revision, {})]
                 continue
-            try:
-                async with asyncio.timeout_at(min(end, next_bookmark)):
-                    await subscription.wait()
-            except TimeoutError:
-                continue
+            await alarm.wait(min(end, next_bookmark))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +146,70 @@ class Options:
         )
 
 
+class _Alarm:
+    """Waits for changes or a moment. The timer is kept over many waits: moments are far away, changes are not, and
+    setting a timer costs more than sending an event."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    async def wait(self, moment: float) -> None:
+        """Until there is something to take, or the loop's clock has passed `moment`, or earlier."""
+        loop = asyncio.get_running_loop()
+        if self._timer is None or moment < self._due or self._due <= loop.time():
+            self._cancel()
+            self._due = moment
+            self._timer = loop.call_at(moment, self._subscription.wake)
+        await self._subscription.wait()
+
+    def close(self) -> None:
+        """End the subscription as well."""
+        self._cancel()
+        self._subscription.close()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+async def _initial(resource: Resource, present: list[Record], end: list[Event]) -> AsyncIterator[list[Event]]:
+    """The present state in portions, so that many new watchers do not hold all of it encoded at once."""
+    for start in range(0, len(present), PORTION):
+        yield [_event(resource, "ADDED", one) for one in present[start : start + PORTION]]
+    if end:
+        yield end
+
+
+async def _after(first: AsyncIterator[list[Event]], then: AsyncIterator[list[Event]]) -> AsyncIterator[list[Event]]:
+    async for batch in first:
+        yield batch
+    del first
+    async for batch in then:
+        yield batch
+
+
+async def _caught_up(
+    resource: Resource,
+    selection: Selection,
+    options: Options,
+    missed: AsyncIterator[list[Change]],
+    then: AsyncIterator[list[Event]],
+) -> AsyncIterator[list[Event]]:
+    """What the watcher missed, from the log, and then what happens."""
+    try:
+        async for changes in missed:
+            if events := translate(resource, selection, changes):
+                yield events
+    except RevisionTooOld as exc:
+        yield [_error(status_of(too_old(options.revision, exc.floor)))]
+        return
+    async for batch in then:
+        yield batch
+
+
 def translate(resource: Resource, selection: Selection, changes: Iterable[Change]) -> list[Event]:
     """The events that a watcher with these selectors sees of some changes."""
     events = []
@@ -169,16 +228,22 @@ def translate(resource: Resource, selection: Selection, changes: Iterable[Change
 
 def _event(resource: Resource, kind: str, record: Record) -> Event:
     if conversion.storage_of(resource) is resource:
-        return Event(kind, record.object, record.json)
+        return _stored(kind, record)
     obj = conversion.view(resource, record)
-    return Event(kind, obj, json.encode(obj))
+    return Event(kind, json.encode(obj), obj)
+
+
+# watchers are told of a change within the same turn of the loop, so a few turns' changes are enough
+@lru_cache(maxsize=128)
+def _stored(kind: str, record: Record) -> Event:
+    return Event(kind, record.json)
 
 
 def _left(resource: Resource, previous: Record, revision: int) -> Event:
     """An object that left the selectors is shown as it last matched, at the revision that took it out."""
     obj = conversion.view(resource, previous)
     shown = obj | {"metadata": obj["metadata"] | {"resourceVersion": str(revision)}}
-    return Event("DELETED", shown, json.encode(shown))
+    return Event("DELETED", json.encode(shown), shown)
 
 
 def _bookmark(resource: Resource, revision: int, annotations: dict[str, str]) -> Event:
@@ -186,16 +251,11 @@ def _bookmark(resource: Resource, revision: int, annotations: dict[str, str]) ->
     if annotations:
         metadata["annotations"] = annotations
     obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-    return Event("BOOKMARK", obj, json.encode(obj))
+    return Event("BOOKMARK", json.encode(obj), obj)
 
 
 def _error(status: Object) -> Event:
-    return Event("ERROR", status, json.encode(status))
-
-
-async def _nothing() -> AsyncIterator[list[Change]]:
-    return
-    yield
+    return Event("ERROR", json.encode(status), status)
 
 
 async def _failed(asked: int, floor: int) -> AsyncIterator[list[Event]]:

@@ -106,7 +106,8 @@ class Cache:
         self._callbacks: list[ChangeCallback] = []
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiter_count = 0
-        self._batch: asyncio.Future[int] | None = None
+        # who waits for the next barrier, while there is somebody about to make it
+        self._followers: list[asyncio.Future[int | None]] | None = None
         self._barrier_lock = asyncio.Lock()
 
     # reading
@@ -161,6 +162,9 @@ class Cache:
         future = asyncio.get_running_loop().create_future()
         self._waiter_count += 1
         heapq.heappush(self._waiters, (revision, self._waiter_count, future))
+        if timeout is None:
+            await future
+            return
         try:
             async with asyncio.timeout(timeout):
                 await future
@@ -174,42 +178,50 @@ class Cache:
         """
         if self.barrier is None:
             raise StateError("the cache has no feed that could make a barrier")
+        while True:
+            if self._followers is None:
+                return await self._lead(timeout)
+            waiter: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+            self._followers.append(waiter)
+            if (revision := await waiter) is not None:
+                return revision
+
+    async def _lead(self, timeout: float) -> int:
+        """Make a barrier for this caller and for all that arrive before it is published.
+
+        One future for each of the others is all that they cost: nearly every read of the API is one of them.
+        """
+        assert self.barrier is not None
+        followers: list[asyncio.Future[int | None]] = []
+        self._followers = followers
+        # None tells the followers that their leader was cancelled, and one of them must lead
+        reached: int | None = None
+        failure: Exception | None = None
         try:
             async with asyncio.timeout(timeout):
-                revision = await self._shared_barrier()
-                await self.wait_revision(revision)
-        except TimeoutError as exc:
-            raise BusTimeout(f"no consistent read within {timeout:g} s") from exc
-        return max(revision, self.revision)
-
-    async def _shared_barrier(self) -> int:
-        assert self.barrier is not None
-        while True:
-            batch = self._batch
-            if batch is not None:
-                await asyncio.wait((batch,))
-                if batch.cancelled():
-                    # the one who made the barrier was cancelled, its followers were not
-                    continue
-                return batch.result()
-            batch = self._batch = asyncio.get_running_loop().create_future()
-            try:
                 async with self._barrier_lock:
                     # whoever arrives from here on might have written after the barrier was published
-                    self._batch = None
+                    self._followers = None
                     revision = await self.barrier()
-            except asyncio.CancelledError:
-                batch.cancel()
-                raise
-            except Exception as exc:
-                batch.set_exception(exc)
-                batch.exception()
-                raise
-            finally:
-                if self._batch is batch:
-                    self._batch = None
-            batch.set_result(revision)
-            return revision
+                await self.wait_revision(revision)
+            reached = max(revision, self.revision)
+            return reached
+        except TimeoutError as exc:
+            failure = BusTimeout(f"no consistent read within {timeout:g} s")
+            raise failure from exc
+        except Exception as exc:
+            failure = exc
+            raise
+        finally:
+            if self._followers is followers:
+                self._followers = None
+            for waiter in followers:
+                if waiter.done():
+                    continue
+                if failure is not None:
+                    waiter.set_exception(failure)
+                else:
+                    waiter.set_result(reached)
 
     def subscribe(self, group: str, resource: str, namespace: str = "", since: int | None = None) -> Subscription:
         """The changes after revision `since`, or from now on. RevisionTooOld if they are no longer remembered."""

@@ -3,6 +3,7 @@ than anyone reads, and a decoded Pod weighs ten times its bytes."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +21,20 @@ Form = TypeVar("Form", bound=msgspec.Struct)
 
 _json = msgspec.json.Encoder()
 _json_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+# records that hold their object in decoded form, the longest ago decoded first
+_decoded: deque[Record] = deque()
+_most_decoded = 0
+
+
+def keep_decoded(records: int) -> None:
+    """Let only so many records of this process hold their object decoded; the others decode it again when asked.
+
+    For a process that answers with JSON far more often than it looks into objects; others decode each once.
+    """
+    global _most_decoded
+    _most_decoded = records
 
 
 class Record:
@@ -57,10 +72,17 @@ class Record:
     @property
     def object(self) -> dict[str, Any]:
         """The object with its metadata.resourceVersion."""
-        if self._object is None:
-            self._object = self._decode()
-            self._raw = b""
-        return self._object
+        obj = self._object
+        if obj is None:
+            obj = self._object = self._decode()
+            if not _most_decoded:
+                # one form is enough
+                self._raw = b""
+                return obj
+            _decoded.append(self)
+            if len(_decoded) > _most_decoded:
+                _decoded.popleft()._object = None
+        return obj
 
     @property
     def json(self) -> bytes:
@@ -74,7 +96,9 @@ class Record:
     @property
     def raw(self) -> bytes:
         """The object as msgpack, with or without metadata.resourceVersion."""
-        return self._raw or msgspec.msgpack.encode(self.object)
+        if self._raw:
+            return self._raw
+        return msgspec.msgpack.encode(self.object)
 
     def read(self, form: type[Form]) -> Form:
         """The few fields that `form` declares, without decoding the rest. StateError if one is of another type."""
@@ -88,7 +112,7 @@ class Record:
             raise StateError(f"object at revision {self.revision}: {exc}") from exc
 
     def _decode(self) -> dict[str, Any]:
-        if not self._raw and self._json is not None:
+        if self._json is not None:
             return _json_decoder.decode(self._json)
         obj = envelope.decode_object(self._raw)
         metadata = obj.get("metadata")

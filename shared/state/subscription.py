@@ -39,13 +39,13 @@ class Subscription(AsyncIterator[list[Change]]):
             self.cut()
             return
         self._pending.append(change)
-        self._wake()
+        self.wake()
 
     def cut(self) -> None:
         """End with RevisionTooOld: the watcher must list again."""
         self._overflow = True
         self._pending.clear()
-        self._wake()
+        self.wake()
 
     def take(self) -> list[Change]:
         """What is buffered now, without waiting. RevisionTooOld as in the iteration."""
@@ -57,7 +57,7 @@ class Subscription(AsyncIterator[list[Change]]):
         return changes
 
     async def wait(self) -> None:
-        """Wait until there is something to take, or the end."""
+        """Wait until there is something to take, the end, or `wake`."""
         if not (self._pending or self._closed or self._overflow):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -65,17 +65,20 @@ class Subscription(AsyncIterator[list[Change]]):
     def close(self) -> None:
         self._closed = True
         self._discard(self)
-        self._wake()
+        self.wake()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[Change]:
-        await self.wait()
-        if self._closed:
-            raise StopAsyncIteration
-        return self.take()
+        while True:
+            await self.wait()
+            if self._closed:
+                raise StopAsyncIteration
+            if changes := self.take():
+                return changes
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let `wait` return, even if there is nothing."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

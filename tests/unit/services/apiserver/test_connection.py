@@ -295,7 +295,7 @@ async def test_a_watch_waits_for_a_slow_client() -> None:
         nonlocal taken
         while True:
             taken += 1
-            yield [Event("ADDED", {}, b"{}")]
+            yield [Event("ADDED", b"{}")]
             await asyncio.sleep(0)
 
     pods = registry.by_plural("", "v1", "pods")
