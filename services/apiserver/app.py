@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.apiserver.admission import Admission
+from services.apiserver.admission import builtin
 from services.apiserver.allocations import Allocator
 from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.auth.authentication import Authenticator
@@ -117,7 +117,7 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     nodes = NodeAuthorizer(store.state.cache)
     authorizer = Authorizer(nodes, RoleIndex(store.state.cache))
     authenticator = Authenticator(store, key)
-    admission = Admission(store, settings.not_ready_toleration, Guards(authorizer))
+    admission = builtin(store, settings.not_ready_toleration, Guards(authorizer))
     allocator = Allocator(store, settings.service_network, settings.node_ports)
     writer = Writer(store, admission, allocator, Companions(store, root_ca))
     await bootstrap(store, writer, settings.service_network, settings.advertise)

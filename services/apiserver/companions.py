@@ -48,6 +48,7 @@ class Companions:
         cache = self._store.state.cache
         if cache.get(ref) is not None:
             return None
+        strategies.identify(obj)
         strategies.prepare_create(resource, obj)
         return Write(ref, render.canonical(obj), cache.expected(ref), CREATE)
 

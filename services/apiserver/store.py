@@ -124,6 +124,9 @@ class Store:
                 await stream.cache.consistent()
                 continue
             return await self._applied(stream, write, revision)
+        if stream.cache.get(ref) is None:
+            # the races were lost over what had to be written along
+            raise conflict(resource, ref.name)
         raise already_exists(resource, ref.name)
 
     async def update(

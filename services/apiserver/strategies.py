@@ -4,10 +4,11 @@ which path, when the generation moves, and what is computed once at creation. Pu
 import base64
 from collections.abc import Callable
 
-from services.apiserver import addressing, certificates, conditions, jobs, qos
+from services.apiserver import addressing, certificates, conditions, jobs
 from services.apiserver.protocol import Object
 from shared.objects import meta, times
 from shared.objects.registry import Resource
+from shared.objects.usage.quality import quality_class
 
 # kinds whose metadata.generation counts the changes of what the user asked for (registry strategies of Kubernetes)
 WITHOUT_GENERATION = frozenset(
@@ -111,16 +112,21 @@ def counts_generation(resource: Resource) -> bool:
     return key(resource) not in WITHOUT_GENERATION
 
 
-def prepare_create(resource: Resource, obj: Object) -> None:
-    """Reset what a client may not set at creation and compute what is computed once; in place."""
+def identify(obj: Object) -> None:
+    """Reset the metadata that a client may not set at creation, and say who the object is and since when; in place."""
     metadata = obj["metadata"]
     for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "resourceVersion"):
         metadata.pop(name, None)
     metadata.pop("generation", None)
-    if counts_generation(resource):
-        metadata["generation"] = 1
     metadata["uid"] = meta.new_uid()
     metadata["creationTimestamp"] = times.now()
+
+
+def prepare_create(resource: Resource, obj: Object) -> None:
+    """Reset what else a client may not set at creation and compute what is computed once; in place."""
+    metadata = obj["metadata"]
+    if counts_generation(resource):
+        metadata["generation"] = 1
     if has_status(resource) and key(resource) not in STATUS_AT_CREATION:
         initial = INITIAL_STATUS.get(key(resource))
         obj["status"] = initial(obj) if initial else {}
@@ -248,7 +254,7 @@ def _pod_status(obj: Object) -> Object:
     spec = obj.get("spec", {})
     if spec.get("schedulingGates"):
         status["conditions"] = [conditions.gated()]
-    status["qosClass"] = qos.quality_class(spec)
+    status["qosClass"] = quality_class(spec)
     return status
 
 

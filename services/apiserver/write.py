@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.apiserver import conversion, decoding, ownership, patching, remove, render, strategies
-from services.apiserver.admission import Admission
-from services.apiserver.allocations import Allocator
+from services.apiserver.admission import Admission, attributes
+from services.apiserver.allocations import Allocator, Along
 from services.apiserver.causes import cause
 from services.apiserver.companions import Companions
 from services.apiserver.failures import (
@@ -77,13 +77,17 @@ class Writer:
         defaults.apply_defaults(resource, obj)
         if owned is None:
             owned = ownership.created(request, resource, obj)
-        strategies.prepare_create(resource, obj)
+        strategies.identify(obj)
         ownership.record(obj, owned)
-        await self.admission.mutate(resource, obj)
+        asked = attributes.creation(request, resource, obj)
+        await self.admission.complete(asked)
+        strategies.prepare_create(resource, obj)
         _refuse(resource, obj, validation.validate_create(resource, obj))
-        obj = render.canonical(obj)
+        obj = asked.object = render.canonical(obj)
         _check_size(resource, obj)
+        self.admission.check(asked)
         plan = self.allocator.plan(resource, obj, None) or self.companions.plan(resource, obj)
+        charge = self.admission.quotas.charge(asked)
         if request.dry_run:
             metadata = obj["metadata"]
             if self.store.peek(resource, metadata.get("namespace", ""), metadata["name"]) is not None:
@@ -91,8 +95,16 @@ class Writer:
             if plan is not None:
                 # picks addresses for show
                 plan()
+            if charge is not None:
+                charge()
             return Written(conversion.to_storage(resource, obj))
-        return await self.store.create(resource, obj, author(request), cause=cause(request), along=plan)
+        because = cause(request)
+        if charge is None:
+            return await self.store.create(resource, obj, author(request), cause=because, along=plan)
+        charge()
+        async with self.admission.quotas.turn(asked.namespace):
+            along = _together(plan, charge)
+            return await self.store.create(resource, obj, author(request), cause=because, along=along)
 
     async def update(self, request: Request, target: Target) -> Outcome:
         resource = target.resource
@@ -224,10 +236,15 @@ class Writer:
         if obj == old:
             return Change(old)
         _check_size(resource, obj)
+        asked = attributes.change(request, resource, obj, old, subresource)
+        self.admission.check(asked)
         if remove.is_finished(resource, obj):
             # the event of the deletion shows the object with its last finalizer, the answer shows it without
             return Change(old, remove=True, along=self.allocator.release(resource, old), answer=obj)
-        return Change(obj, along=self.allocator.plan(resource, obj, old))
+        charge = self.admission.quotas.charge(asked)
+        if charge is not None and request.dry_run:
+            charge()
+        return Change(obj, along=_together(self.allocator.plan(resource, obj, old), charge))
 
     async def delete(self, request: Request, target: Target) -> Outcome:
         options = decoding.read_options(request)
@@ -289,6 +306,13 @@ def item(resource: Resource, written: Written, status: int = 200) -> Item:
     if conversion.storage_of(resource) is resource:
         return Item(resource, written.object, status, written.encoded)
     return Item(resource, conversion.from_storage(resource, written.object), status)
+
+
+def _together(plan: Along | None, charge: Along | None) -> Along | None:
+    """What two plans want to be written along with an object."""
+    if plan is None or charge is None:
+        return plan or charge
+    return lambda: [*plan(), *charge()]
 
 
 def _unstored(resource: Resource, change: Change) -> Written:

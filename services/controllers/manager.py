@@ -23,6 +23,10 @@ from services.controllers.nodes.eviction import TaintEviction
 from services.controllers.nodes.lifecycle import NodeLifecycle
 from services.controllers.nodes.presence import Presence
 from services.controllers.podgarbage import PodGarbage
+from services.controllers.protection.attributes import AttributesClassProtection
+from services.controllers.protection.claims import ClaimProtection
+from services.controllers.protection.volumes import VolumeProtection
+from services.controllers.quota.reconciler import Quotas
 from services.controllers.replicasets import ReplicaSets
 from services.controllers.serviceaccounts import RootCertificates, ServiceAccounts
 from services.controllers.settings import ControllerSettings
@@ -67,6 +71,10 @@ class Manager:
             RootCertificates(settings.certificate),
             Garbage(),
             PodGarbage(),
+            Quotas(),
+            ClaimProtection(),
+            VolumeProtection(),
+            AttributesClassProtection(),
             NodeRanges(settings.pod_range),
             self._lifecycle,
             self._eviction,

@@ -61,6 +61,22 @@ def format_milli(amount: int) -> str:
     return _write(amount * 10**6, "decimal")
 
 
+def add(left: str, right: str) -> str:
+    """The sum, in the family of `left` unless that is zero, as Quantity.Add does."""
+    return _combine(left, right, 1)
+
+
+def subtract(left: str, right: str) -> str:
+    """The difference, in the family of `left` unless that is zero, as Quantity.Sub does."""
+    return _combine(left, right, -1)
+
+
+def _combine(left: str, right: str, sign: int) -> str:
+    amount, family = _read(left)
+    other, other_family = _read(right)
+    return _write(amount + sign * other, family if amount else other_family)
+
+
 @functools.lru_cache(maxsize=4096)
 def _read(text: str) -> tuple[int, str]:
     """The value in billionths, and the family of suffixes it was written with: decimal, binary or exponent."""

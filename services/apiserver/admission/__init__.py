@@ -1,13 +1,32 @@
-"""Admission: what the cluster demands of an object besides its own validity, and what it adds to it."""
+"""Admission: what the cluster demands of an object besides its own validity, and what it adds to it.
+
+The order is Kubernetes': built-in plugins complete an object, then policies and webhooks may change it; once it is
+valid they and the plugins judge it, and the quotas of its namespace are charged last.
+"""
 
 from dataclasses import dataclass
 
-from services.apiserver import strategies
-from services.apiserver.admission import namespaces, pods, restrictions, serviceaccounts
+from services.apiserver.admission import (
+    certificates,
+    ingresses,
+    namespaces,
+    nodes,
+    pods,
+    restrictions,
+    runtimeclasses,
+    serviceaccounts,
+    storage,
+)
+from services.apiserver.admission.attributes import CREATE, Attributes
+from services.apiserver.admission.limits import Limits
+from services.apiserver.admission.podsecurity.plugin import PodSecurity
+from services.apiserver.admission.quotas import Quotas
 from services.apiserver.auth.guards import Guards
 from services.apiserver.protocol import Object, Request
 from services.apiserver.store import Store
 from shared.objects.registry import Resource
+
+POD = ("", "pods")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +36,9 @@ class Admission:
     store: Store
     toleration_seconds: int
     guards: Guards
+    quotas: Quotas
+    limits: Limits
+    security: PodSecurity
 
     def restrict_create(self, request: Request, resource: Resource, obj: Object) -> None:
         """Nodes create themselves only; nobody grants what he does not hold or asks in another's name."""
@@ -33,13 +55,35 @@ class Admission:
         if resource.namespaced:
             await namespaces.require_active(self.store, resource, obj)
 
-    async def mutate(self, resource: Resource, obj: Object) -> None:
+    async def complete(self, asked: Attributes) -> None:
         """Complete a new object; Forbidden if it refers to what does not exist."""
-        if strategies.key(resource) == ("", "pods"):
+        resource, obj = asked.resource, asked.object
+        if asked.operation != CREATE or asked.subresource or obj is None:
+            return
+        if asked.key == POD:
+            self.limits.complete(asked)
             await serviceaccounts.assign(self.store, resource, obj)
-            pods.add_tolerations(obj, self.toleration_seconds)
             pods.set_priority(self.store, resource, obj)
+            pods.add_tolerations(obj, self.toleration_seconds)
+            runtimeclasses.complete(self.store, asked)
+        else:
+            storage.complete(self.store, asked)
+            nodes.complete(asked)
+            ingresses.complete(self.store, asked)
+
+    def check(self, asked: Attributes) -> None:
+        """Judge a valid object; Forbidden, or Invalid for labels that mean nothing."""
+        self.limits.check(asked)
+        self.security.check(asked)
+        storage.check(self.store, asked)
+        certificates.check(asked)
+        pods.check_default_class(self.store, asked)
 
     def check_delete(self, resource: Resource, name: str) -> None:
         """The namespaces the cluster lives in stay."""
         namespaces.refuse_immortal(resource, name)
+
+
+def builtin(store: Store, toleration_seconds: int, guards: Guards) -> Admission:
+    """Admission with the plugins that need no more than the store."""
+    return Admission(store, toleration_seconds, guards, Quotas(store), Limits(store), PodSecurity(store))

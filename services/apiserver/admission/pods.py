@@ -1,6 +1,7 @@
 """What every pod gets at creation: a limited stay on a failing node, and a priority (plugins DefaultTolerationSeconds
 and Priority)."""
 
+from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.failures import forbidden
 from services.apiserver.protocol import Object
 from services.apiserver.store import Store
@@ -42,8 +43,32 @@ def set_priority(store: Store, resource: Resource, pod: Object) -> None:
         if found is not None:
             spec["priorityClassName"] = found["metadata"]["name"]
             value, policy = found.get("value", 0), found.get("preemptionPolicy", PREEMPTION)
-    spec["priority"] = value
-    spec.setdefault("preemptionPolicy", policy)
+    pod_name = pod["metadata"].get("name", "")
+    for field, noun, computed in (
+        ("priority", "integer value of priority", value),
+        ("preemptionPolicy", "string value of PreemptionPolicy", policy),
+    ):
+        given = spec.get(field)
+        if given not in (None, computed):
+            why = (
+                f"the {noun} ({given}) must not be provided in pod spec; priority admission controller computed "
+                f"{computed} from the given PriorityClass name"
+            )
+            raise forbidden(resource, pod_name, why)
+        spec[field] = computed
+
+
+def check_default_class(store: Store, asked: Attributes) -> None:
+    """Forbidden if a PriorityClass is to become the default beside another one."""
+    if asked.key != ("scheduling.k8s.io", "priorityclasses") or not asked.current.get("globalDefault"):
+        return
+    if asked.operation not in (CREATE, UPDATE):
+        return
+    others = (one.object["metadata"]["name"] for one in store.list_objects(asked.resource) if _is_default(one.object))
+    name = next((other for other in others if other != asked.name), None)
+    if name is not None:
+        why = f"PriorityClass {name} is already marked as default. Only one default can exist"
+        raise forbidden(asked.resource, asked.name, why)
 
 
 def _class(store: Store, name: str) -> Object | None:
@@ -54,8 +79,12 @@ def _class(store: Store, name: str) -> Object | None:
     if name:
         record = store.peek(classes, "", name)
         return record.object if record is not None else None
-    defaults = [one.object for one in store.list_objects(classes) if one.object.get("globalDefault")]
+    defaults = [one.object for one in store.list_objects(classes) if _is_default(one.object)]
     return max(defaults, key=lambda one: int(one.get("value", 0)), default=None)
+
+
+def _is_default(priority_class: Object) -> bool:
+    return bool(priority_class.get("globalDefault"))
 
 
 def _covers(toleration: Object, key: str) -> bool:

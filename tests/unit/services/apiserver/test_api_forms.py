@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.apiserver import negotiation, pages, qos, remove, routes
+from services.apiserver import negotiation, pages, remove, routes
 from services.apiserver.negotiation import Accepted
 from services.apiserver.settings import ApiSettings
 from shared.errors import BadRequest, NotAcceptable, SettingsError
 from shared.objects import registry
+from shared.objects.usage.quality import quality_class
 
 NOW = datetime(2026, 11, 24, 8, 15, 35, tzinfo=UTC)
 
@@ -79,7 +80,7 @@ BOTH = {"cpu": "1", "memory": "1Gi"}
     ],
 )
 def test_the_quality_of_a_pod_follows_from_its_containers(containers: list[dict[str, Any]], expected: str) -> None:
-    assert qos.quality_class({"containers": containers}) == expected
+    assert quality_class({"containers": containers}) == expected
 
 
 def pod(**metadata: Any) -> dict[str, Any]:

@@ -1,7 +1,13 @@
 """The quality-of-service class of a pod, fixed at creation by its requests and limits (PodStatus.qosClass)."""
 
-from services.apiserver.protocol import Object
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 from shared.objects import quantities
+
+Object = Mapping[str, Any]
 
 COUNTED = ("cpu", "memory")
 
