@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.apiserver.admission import builtin
+from services.apiserver import admission
+from services.apiserver.admission.subresources import Subresources
 from services.apiserver.allocations import Allocator
 from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
-from services.apiserver.auth.guards import Guards
 from services.apiserver.auth.nodes import NodeAuthorizer
 from services.apiserver.auth.roles import RoleIndex
 from services.apiserver.bootstrap import bootstrap, own_request
@@ -79,6 +79,7 @@ async def main(service: Service) -> None:
         service.start(aggregation.run(), name="aggregation of cluster roles")
         service.start(Compactor(bus, settings.history_seconds).run(), name="compaction of the history")
         server = HttpServer(parts.pipeline, parts.authenticator)
+        stack.push_async_callback(parts.pipeline.writer.admission.extensions.close)
         stack.push_async_callback(server.close)
         service.on_drain(server.close)
         context = server_context(pki.apiserver_certificate, pki.apiserver_key, pki.ca_certificate)
@@ -117,9 +118,9 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     nodes = NodeAuthorizer(store.state.cache)
     authorizer = Authorizer(nodes, RoleIndex(store.state.cache))
     authenticator = Authenticator(store, key)
-    admission = builtin(store, settings.not_ready_toleration, Guards(authorizer))
+    admitting = admission.assemble(store, settings.not_ready_toleration, authorizer)
     allocator = Allocator(store, settings.service_network, settings.node_ports)
-    writer = Writer(store, admission, allocator, Companions(store, root_ca))
+    writer = Writer(store, admitting, allocator, Companions(store, root_ca))
     await bootstrap(store, writer, settings.service_network, settings.advertise)
     reader = Reader(store)
     host, port = settings.advertise
@@ -132,5 +133,6 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
         schemas=Schemas(),
         health=Health({"bus": lambda: bus.connected, "state": state.is_current}),
         special=special_handlers(bus, store, writer, authorizer, authenticator, key, nodes),
+        subresources=Subresources(admitting.extensions),
     )
     return Parts(pipeline, authenticator, store)

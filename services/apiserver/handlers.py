@@ -1,16 +1,16 @@
 """The table of what is served by more than the generic rules: subresources and resources that store nothing."""
 
+from services.apiserver.admission.subresources import Subresources
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.auth.nodes import NodeAuthorizer
-from services.apiserver.pipeline import Serve
 from services.apiserver.protocol import Outcome, Request
-from services.apiserver.routes import Target
+from services.apiserver.routes import Serve, Target
 from services.apiserver.store import Store
 from services.apiserver.streaming.logs import Logs
 from services.apiserver.streaming.sessions import Sessions
 from services.apiserver.subresources.binding import bind
-from services.apiserver.subresources.eviction import Evictions
+from services.apiserver.subresources.eviction import OLDER_VERSIONS, Evictions
 from services.apiserver.subresources.reviews import Reviews
 from services.apiserver.subresources.scale import Scaling
 from services.apiserver.subresources.tokens import TokenRequests, TokenReviews
@@ -35,13 +35,17 @@ def special_handlers(
 
     scaling = Scaling(store, writer)
     reviews = Reviews(authorizer)
+    evictions = Evictions(store, writer)
+    guarded = Subresources(writer.admission.extensions).guarded
     sessions = Sessions(bus, store)
     table: dict[tuple[str, str, str], Serve] = {
-        ("", "bindings", "create"): binding,
-        ("", "pods/binding", "create"): binding,
-        ("", "pods/eviction", "create"): Evictions(store, writer).create,
+        ("", "bindings", "create"): guarded(binding, "v1", "Binding"),
+        ("", "pods/binding", "create"): guarded(binding, "v1", "Binding"),
+        ("", "pods/eviction", "create"): guarded(evictions.create, "policy/v1", "Eviction", OLDER_VERSIONS),
         ("", "pods/log", "get"): Logs(bus, store).get,
-        ("", "serviceaccounts/token", "create"): TokenRequests(store, key, nodes).create,
+        ("", "serviceaccounts/token", "create"): guarded(
+            TokenRequests(store, key, nodes).create, "authentication.k8s.io/v1", "TokenRequest"
+        ),
         ("authentication.k8s.io", "tokenreviews", "create"): TokenReviews(authenticator, key).create,
         ("authentication.k8s.io", "selfsubjectreviews", "create"): reviews.create,
         ("*", "*/scale", "get"): scaling.get,

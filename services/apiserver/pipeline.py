@@ -1,10 +1,10 @@
 """The way of every request: what is asked, may the caller ask it, who serves it. HTTP and the bus both end up here."""
 
 import dataclasses
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.apiserver import discovery, negotiation, routes
+from services.apiserver.admission.subresources import Subresources
 from services.apiserver.auth import requests
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.discovery import Discovery
@@ -13,16 +13,16 @@ from services.apiserver.health import Health
 from services.apiserver.instruments import exposition
 from services.apiserver.protocol import Document, Outcome, Raw, Request
 from services.apiserver.read import Reader
-from services.apiserver.routes import Attributes, Target
+from services.apiserver.routes import Attributes, Serve, Target
 from services.apiserver.schemas import Schemas
 from services.apiserver.watch import Watcher
 from services.apiserver.write import Writer
 from shared.errors import ApiError, BusError, NoResponders, ServiceUnavailable, StateError
 
-Serve = Callable[[Request, Target], Awaitable[Outcome]]
 # subresources that are the object itself under other rules
 SAME_OBJECT = ("status", "finalize", "ephemeralcontainers", "resize", "approval")
 INTERACTIVE = ("exec", "attach", "portforward")
+CONNECTED = (*INTERACTIVE, "proxy")
 STREAMS = (*INTERACTIVE, "log", "proxy")
 NO_LEADER = (
     "the state log has no leader, because too few of its servers run: until it has one nothing can be written or read "
@@ -47,6 +47,7 @@ class Pipeline:
     schemas: Schemas
     health: Health
     special: dict[tuple[str, str, str], Serve]
+    subresources: Subresources
 
     async def handle(self, request: Request) -> Outcome:
         """Serve a request; every failure leaves as an ApiError."""
@@ -70,6 +71,8 @@ class Pipeline:
         if verb == "get" and asked.subresource in INTERACTIVE:
             # a WebSocket opens with GET, but what happens in it is no reading
             self.authorizer.require(request.user, dataclasses.replace(asked, verb="create"))
+        if asked.subresource in CONNECTED:
+            await self.subresources.connect(request, target)
         if verb != "watch" and target.subresource_name not in STREAMS:
             # an answer that nobody could read must not be preceded by a change
             negotiation.accept(request.headers.get("accept", ""))

@@ -1,13 +1,15 @@
 """URL paths and methods -> what is asked of which object; pure, so that authorization and handlers agree on it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from services.apiserver.failures import method_not_allowed, unknown_path
+from services.apiserver.protocol import Outcome, Request
 from shared.objects import registry
 from shared.objects.registry import Resource
 from shared.objects.schema import Subresource
 
+Serve = Callable[[Request, "Target"], Awaitable[Outcome]]
 METHOD_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 

@@ -6,7 +6,7 @@ behind another replica's writes, so an object that seems absent or changed is lo
 a client is told so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from services.apiserver import conversion
@@ -134,7 +134,7 @@ class Store:
         resource: Resource,
         namespace: str,
         name: str,
-        mutate: Callable[[Record], Change],
+        mutate: Callable[[Record], Change | Awaitable[Change]],
         author: Author,
         *,
         expected: int | None = None,
@@ -142,9 +142,9 @@ class Store:
     ) -> Written:
         """Change an object by compare-and-set; returns what the client is to see.
 
-        `mutate` gets the current record and returns what to store; it is called again on the newer record when the
-        race was lost. An equal object is not written. With `expected`, the object must be at that revision, else
-        Conflict.
+        `mutate` gets the current record and returns, at once or later, what to store; it is called again on the newer
+        record when the race was lost. An equal object is not written. With `expected`, the object must be at that
+        revision, else Conflict.
         """
         stream = self.stream(resource)
         ref = self.ref(resource, namespace, name)
@@ -155,6 +155,8 @@ class Store:
             if expected is not None and record.revision != expected:
                 break
             change = mutate(record)
+            if not isinstance(change, Change):
+                change = await change
             stored = conversion.to_storage(resource, change.object)
             if not change.remove and stored == record.object:
                 return Written(record.object, record.json)

@@ -4,12 +4,13 @@ decode -> what the server sets -> defaults -> admission -> validation -> allocat
 the same way up to the last step.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.apiserver import conversion, decoding, ownership, patching, remove, render, strategies
 from services.apiserver.admission import Admission, attributes
+from services.apiserver.admission.attributes import Attributes, Lens
 from services.apiserver.allocations import Allocator, Along
 from services.apiserver.causes import cause
 from services.apiserver.companions import Companions
@@ -36,6 +37,7 @@ from shared.state.cache import Record
 
 MAX_OBJECT_BYTES = 1024 * 1024
 GENERATED_NAME_ATTEMPTS = 8
+Settled = Change | Awaitable[Change]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,13 @@ class Writer:
         ownership.record(obj, owned)
         asked = attributes.creation(request, resource, obj)
         await self.admission.complete(asked)
+        obj = asked.current
         strategies.prepare_create(resource, obj)
         _refuse(resource, obj, validation.validate_create(resource, obj))
         obj = asked.object = render.canonical(obj)
         _check_size(resource, obj)
         self.admission.check(asked)
+        await self.admission.extensions.validate(asked)
         plan = self.allocator.plan(resource, obj, None) or self.companions.plan(resource, obj)
         charge = self.admission.quotas.charge(asked)
         if request.dry_run:
@@ -160,7 +164,7 @@ class Writer:
         _check_name(config, target.name)
         expected = expected_revision(config)
 
-        def mutate(record: Record) -> Change:
+        def mutate(record: Record) -> Settled:
             old = conversion.view(resource, record)
             obj, owned = ownership.applied(request, resource, old, config, subresource)
             patching.conform(resource, obj)
@@ -191,25 +195,25 @@ class Writer:
         make: Callable[[Record], Object],
         expected: int | None,
         *,
-        owned_through: str = "",
+        lens: Lens | None = None,
     ) -> Written:
         """Replace an object by what `make` returns for the current record, by the rules of an update.
 
-        `owned_through` names the subresource that the new owner of the changes is known by, if it is another one.
+        With a `lens`, what changes is seen as a subresource of another kind.
         """
         resource, subresource = target.resource, target.subresource_name
 
-        def mutate(record: Record) -> Change:
+        def mutate(record: Record) -> Settled:
             old = conversion.view(resource, record)
             obj = make(record)
             defaults.apply_defaults(resource, obj)
-            owned = ownership.updated(request, resource, old, obj, owned_through or subresource)
-            return self._settled(request, resource, obj, old, subresource, owned)
+            owned = ownership.updated(request, resource, old, obj, lens.subresource if lens else subresource)
+            return self._settled(request, resource, obj, old, subresource, owned, lens)
 
         return await self._update(request, target, mutate, expected)
 
     async def _update(
-        self, request: Request, target: Target, mutate: Callable[[Record], Change], expected: int | None
+        self, request: Request, target: Target, mutate: Callable[[Record], Settled], expected: int | None
     ) -> Written:
         resource = target.resource
         if request.dry_run:
@@ -218,25 +222,51 @@ class Writer:
                 record = await self.store.latest(resource, target.namespace, target.name)
                 if expected != record.revision:
                     raise conflict(resource, target.name)
-            return _unstored(resource, mutate(record))
+            return _unstored(resource, await _awaited(mutate(record)))
         why = cause(request, target.subresource_name)
         return await self.store.update(
             resource, target.namespace, target.name, mutate, author(request), expected=expected, cause=why
         )
 
     def _settled(
-        self, request: Request, resource: Resource, obj: Object, old: Object, subresource: str, owned: Ownership
-    ) -> Change:
+        self,
+        request: Request,
+        resource: Resource,
+        obj: Object,
+        old: Object,
+        subresource: str,
+        owned: Ownership,
+        lens: Lens | None = None,
+    ) -> Settled:
+        """What a changed object is stored as, at once unless somebody outside has to be asked."""
+        asked = attributes.change(request, resource, obj, old, subresource)
+        if self.admission.extensions.concern(resource, lens.subresource if lens else subresource, attributes.UPDATE):
+            return self._asked(asked, owned, lens)
+        return self._finished(asked, owned)
+
+    async def _asked(self, asked: Attributes, owned: Ownership, lens: Lens | None) -> Change:
+        """What a changed object is stored as, once webhooks and policies have had their say."""
+        seen = asked if lens is None else lens.seen(asked)
+        await self.admission.extensions.mutate(seen)
+        if lens is not None:
+            asked.object = lens.put(asked.current, seen.current)
+        change = self._finished(asked, owned)
+        await self.admission.extensions.validate(asked if lens is None else lens.seen(asked))
+        return change
+
+    def _finished(self, asked: Attributes, owned: Ownership) -> Change:
         """What a changed object is stored as, once the rules of its kind have been applied."""
+        request, resource, subresource = asked.request, asked.resource, asked.subresource
+        obj, old = asked.current, asked.old
+        assert old is not None
         strategies.prepare_update(resource, obj, old, subresource)
         ownership.record(obj, owned, old)
         self.admission.restrict_update(request, resource, obj, old)
         _refuse(resource, obj, validation.validate_update(resource, obj, old, subresource))
-        obj = render.canonical(obj)
+        obj = asked.object = render.canonical(obj)
         if obj == old:
             return Change(old)
         _check_size(resource, obj)
-        asked = attributes.change(request, resource, obj, old, subresource)
         self.admission.check(asked)
         if remove.is_finished(resource, obj):
             # the event of the deletion shows the object with its last finalizer, the answer shows it without
@@ -255,16 +285,30 @@ class Writer:
         return item(resource, written)
 
     async def remove(
-        self, request: Request, resource: Resource, namespace: str, name: str, options: Object
+        self, request: Request, resource: Resource, namespace: str, name: str, options: Object, *, ask: bool = True
     ) -> tuple[Written, bool]:
-        """Delete an object; returns what is or was left of it, and whether it is gone."""
+        """Delete an object; returns what is or was left of it, and whether it is gone.
+
+        Webhooks and policies are not asked about an eviction once more.
+        """
         self.admission.check_delete(resource, name)
         gone = False
 
-        def mutate(record: Record) -> Change:
-            nonlocal gone
+        def mutate(record: Record) -> Settled:
             old = conversion.view(resource, record)
             remove.check_preconditions(resource, old, options)
+            if ask and self.admission.extensions.concern(resource, "", attributes.DELETE):
+                return asked(old)
+            return removed(old)
+
+        async def asked(old: Object) -> Change:
+            seen = attributes.removal(request, resource, old, options)
+            await self.admission.extensions.mutate(seen)
+            await self.admission.extensions.validate(seen)
+            return removed(old)
+
+        def removed(old: Object) -> Change:
+            nonlocal gone
             removal = remove.decide(resource, old, options, datetime.now(UTC))
             gone = removal.gone
             if not removal.changed:
@@ -274,7 +318,7 @@ class Writer:
 
         if request.dry_run or "All" in (options.get("dryRun") or ()):
             record = await self.store.get(resource, namespace, name)
-            return _unstored(resource, mutate(record)), gone
+            return _unstored(resource, await _awaited(mutate(record))), gone
         return await self.store.update(resource, namespace, name, mutate, author(request), cause=cause(request)), gone
 
     async def delete_collection(self, request: Request, target: Target) -> Outcome:
@@ -313,6 +357,10 @@ def _together(plan: Along | None, charge: Along | None) -> Along | None:
     if plan is None or charge is None:
         return plan or charge
     return lambda: [*plan(), *charge()]
+
+
+async def _awaited(settled: Settled) -> Change:
+    return settled if isinstance(settled, Change) else await settled
 
 
 def _unstored(resource: Resource, change: Change) -> Written:

@@ -18,9 +18,11 @@ from services.apiserver.admission import (
     storage,
 )
 from services.apiserver.admission.attributes import CREATE, Attributes
+from services.apiserver.admission.extensions import Extensions
 from services.apiserver.admission.limits import Limits
 from services.apiserver.admission.podsecurity.plugin import PodSecurity
 from services.apiserver.admission.quotas import Quotas
+from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.auth.guards import Guards
 from services.apiserver.protocol import Object, Request
 from services.apiserver.store import Store
@@ -39,6 +41,7 @@ class Admission:
     quotas: Quotas
     limits: Limits
     security: PodSecurity
+    extensions: Extensions
 
     def restrict_create(self, request: Request, resource: Resource, obj: Object) -> None:
         """Nodes create themselves only; nobody grants what he does not hold or asks in another's name."""
@@ -56,7 +59,13 @@ class Admission:
             await namespaces.require_active(self.store, resource, obj)
 
     async def complete(self, asked: Attributes) -> None:
-        """Complete a new object; Forbidden if it refers to what does not exist."""
+        """Complete a new object and let the extensions change it; Forbidden if it refers to what does not exist."""
+        await self._complete(asked)
+        if await self.extensions.mutate(asked):
+            # what they changed may need completion as well
+            await self._complete(asked)
+
+    async def _complete(self, asked: Attributes) -> None:
         resource, obj = asked.resource, asked.object
         if asked.operation != CREATE or asked.subresource or obj is None:
             return
@@ -84,6 +93,8 @@ class Admission:
         namespaces.refuse_immortal(resource, name)
 
 
-def builtin(store: Store, toleration_seconds: int, guards: Guards) -> Admission:
-    """Admission with the plugins that need no more than the store."""
-    return Admission(store, toleration_seconds, guards, Quotas(store), Limits(store), PodSecurity(store))
+def assemble(store: Store, toleration_seconds: int, authorizer: Authorizer) -> Admission:
+    """Admission on a store."""
+    extensions = Extensions(store, authorizer)
+    guards, quotas, limits, security = Guards(authorizer), Quotas(store), Limits(store), PodSecurity(store)
+    return Admission(store, toleration_seconds, guards, quotas, limits, security, extensions)

@@ -1,6 +1,7 @@
 """What an admission plugin is asked about: one write, as it stands when its turn comes."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from services.apiserver import strategies
 from services.apiserver.protocol import Object, Request
@@ -43,6 +44,22 @@ class Attributes:
         """The new object, or the old one of a deletion."""
         found = self.object if self.object is not None else self.old
         return found if found is not None else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """How a subresource of another kind shows an object, for example its Scale, and how it is put back."""
+
+    subresource: str
+    kind: tuple[str, str, str]
+    show: Callable[[Object], Object]
+    put: Callable[[Object, Object], Object]
+
+    def seen(self, asked: Attributes) -> Attributes:
+        """The operation as one on the subresource."""
+        assert asked.object is not None
+        old = self.show(asked.old) if asked.old is not None else None
+        return replace(asked, object=self.show(asked.object), old=old, subresource=self.subresource, kind=self.kind)
 
 
 def creation(request: Request, resource: Resource, obj: Object) -> Attributes:

@@ -37,7 +37,7 @@ class Evictions:
             await self._spend_budget(request, record.object, dry)
         if not dry and record.object.get("spec", {}).get("nodeName"):
             await self._announce(request, pods, record.object)
-        await self._writer.remove(request, pods, target.namespace, target.name, options)
+        await self._writer.remove(request, pods, target.namespace, target.name, options, ask=False)
         return Document(created(), 201)
 
     async def _announce(self, request: Request, pods: Resource, pod: Object) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from services.apiserver import conversion, decoding, patching
+from services.apiserver.admission.attributes import Lens
 from services.apiserver.failures import bad_request, conflict, invalid
 from services.apiserver.protocol import Document, Object, Outcome, Request
 from services.apiserver.routes import Target
@@ -37,7 +38,7 @@ class Scaling:
         def resize(record: Record) -> Object:
             return _resized(conversion.view(target.resource, record), replicas)
 
-        written = await self._writer.change(request, _whole(target), resize, expected, owned_through="scale")
+        written = await self._writer.change(request, _whole(target), resize, expected, lens=LENS)
         return Document(scale_of(conversion.from_storage(target.resource, written.object)))
 
     async def patch(self, request: Request, target: Target) -> Outcome:
@@ -55,7 +56,7 @@ class Scaling:
                 raise conflict(target.resource, target.name)
             return _resized(current, _replicas(scale, target))
 
-        written = await self._writer.change(request, _whole(target), resize, None, owned_through="scale")
+        written = await self._writer.change(request, _whole(target), resize, None, lens=LENS)
         return Document(scale_of(conversion.from_storage(target.resource, written.object)))
 
 
@@ -121,6 +122,13 @@ def _check(scale: Object, target: Target) -> None:
     if namespace not in (None, "", target.namespace):
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     scale["metadata"] = metadata
+
+
+def _put(obj: Object, scale: Object) -> Object:
+    return _resized(obj, int((scale.get("spec") or {}).get("replicas", 0)))
+
+
+LENS = Lens("scale", (GROUP, "v1", KIND), scale_of, _put)
 
 
 def _whole(target: Target) -> Target:

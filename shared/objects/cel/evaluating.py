@@ -14,7 +14,7 @@ from shared.objects.cel.checking import TYPE_NAMES, dotted
 from shared.objects.cel.declarations import Library, Overload
 from shared.objects.cel.errors import BudgetError, EvaluationError
 from shared.objects.cel.syntax import Bind, Call, Ident, ListLiteral, Literal, Loop, MapLiteral, Node, Select
-from shared.objects.cel.values import NONE, CelOptional, Duration, Timestamp, TypeValue, UInt
+from shared.objects.cel.values import NONE, CelOptional, Duration, Opaque, Timestamp, TypeValue, UInt
 
 PER_CALL = 1_000_000
 """What one evaluation may cost, as Kubernetes' PerCallLimit."""
@@ -478,6 +478,8 @@ def _select(holder: Any, field: str) -> Any:
         return _item(holder, field)
     if holder is None:
         raise EvaluationError(f"no such key: {field}")
+    if isinstance(holder, Opaque):
+        return holder.field(field)
     raise EvaluationError("no such overload")
 
 

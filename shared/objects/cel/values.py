@@ -84,6 +84,10 @@ class Opaque:
     __slots__ = ()
     type_name = "opaque"
 
+    def field(self, name: str) -> Any:
+        """The value of a field; EvaluationError unless the type has some."""
+        raise EvaluationError("no such overload")
+
 
 def parse_duration(text: str) -> Duration:
     """Go's notation, for example 1h30m or -1.5s; EvaluationError if it is none."""

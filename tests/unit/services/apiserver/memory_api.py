@@ -146,5 +146,6 @@ async def memory_api(directory: Path) -> AsyncIterator[MemoryApi]:
             state = await load_state(bus, lambda coroutine, name: feeds.append(group.create_task(coroutine, name=name)))
             parts = await assemble(bus, state, settings, key, "a certificate")
             yield MemoryApi(parts, key, broker)
+            await parts.pipeline.writer.admission.extensions.close()
             for feed in feeds:
                 feed.cancel()

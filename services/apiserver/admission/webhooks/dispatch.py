@@ -1,0 +1,143 @@
+"""Which webhooks an operation goes to, in which order, and what their answers come to."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from services.apiserver.admission.attributes import Attributes
+from services.apiserver.admission.conditions import Unsettled
+from services.apiserver.admission.environment import Environment
+from services.apiserver.admission.matching import Operation, convert
+from services.apiserver.admission.webhooks.calls import Caller, CallFailed
+from services.apiserver.admission.webhooks.hooks import Hook
+from services.apiserver.admission.webhooks.reviews import Verdict
+from services.apiserver.failures import bad_request, forbidden, internal
+from services.apiserver.protocol import Object
+from services.apiserver.store import Store
+from shared.errors import ApiError
+from shared.objects import decoding, defaults, patches
+from shared.objects.registry import Resource
+
+log = logging.getLogger(__name__)
+
+LOWEST_CODE = 400
+Again = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """Calls webhooks."""
+
+    store: Store
+    environment: Environment
+    caller: Caller
+
+    async def validate(self, hooks: Sequence[Hook], asked: Attributes) -> None:
+        """Ask all webhooks that want to know, at the same time; the first refusal in their order is raised."""
+        wanted = [(hook, matched) for hook in hooks if (matched := self._matched(hook, asked)) is not None]
+        if not wanted:
+            return
+        if len(wanted) == 1:
+            await self._judge(*wanted[0], asked)
+            return
+        outcomes = await asyncio.gather(
+            *(self._judge(hook, matched, asked) for hook, matched in wanted), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def mutate(self, hooks: Sequence[Hook], asked: Attributes, only: set[str] | None = None) -> set[str]:
+        """Let webhooks change the object one after the other; returns whom to ask again because of later changes.
+
+        With `only`, those alone are asked (the second round).
+        """
+        again: set[str] = set()
+        asked_before: set[str] = set()
+        for hook in hooks:
+            if only is not None and hook.uid not in only:
+                continue
+            matched = self._matched(hook, asked)
+            if matched is None:
+                continue
+            if await self._change(hook, matched, asked):
+                again |= asked_before
+                asked_before = set()
+            if hook.reinvoked:
+                asked_before.add(hook.uid)
+        return again
+
+    def _matched(self, hook: Hook, asked: Attributes) -> Resource | None:
+        """The resource a webhook is to see; Forbidden if its conditions cannot be settled."""
+        matched = hook.matcher.resource_of(Operation.of(asked), asked.name)
+        if matched is None or not hook.matcher.selects(asked, self.store):
+            return None
+        resource = matched
+        try:
+            applies = hook.conditions.hold(lambda: self.environment.bindings(asked, resource))
+        except Unsettled as exc:
+            raise forbidden(asked.resource, asked.name, str(exc)) from exc
+        return matched if applies else None
+
+    async def _judge(self, hook: Hook, matched: Resource, asked: Attributes) -> None:
+        verdict = await self._ask(hook, matched, asked, mutating=False)
+        if verdict is not None and not verdict.allowed:
+            raise refusal(hook.name, verdict.status)
+
+    async def _change(self, hook: Hook, matched: Resource, asked: Attributes) -> bool:
+        verdict = await self._ask(hook, matched, asked, mutating=True)
+        if verdict is None:
+            return False
+        if not verdict.allowed:
+            raise refusal(hook.name, verdict.status)
+        if not verdict.patch:
+            return False
+        if asked.object is None:
+            what = "attempted to modify the object, which is not supported for this operation"
+            raise internal(f'admission webhook "{hook.name}" {what}')
+        before = asked.object
+        asked.object = _patched(asked, matched, verdict.patch)
+        return asked.object != before
+
+    async def _ask(self, hook: Hook, matched: Resource, asked: Attributes, *, mutating: bool) -> Verdict | None:
+        """The verdict; None if the call failed and that is to be ignored."""
+        if asked.dry_run and not hook.safe_to_dry_run:
+            raise bad_request(f'admission webhook "{hook.name}" does not support dry run')
+        try:
+            return await self.caller.ask(hook, asked, matched, mutating=mutating)
+        except CallFailed as exc:
+            if hook.ignores_failure:
+                log.warning("failing open: %s", exc)
+                return None
+            raise internal(str(exc)) from exc
+
+
+def refusal(name: str, status: Object) -> ApiError:
+    """What a refused request is answered with: the webhook's own status, with its name in front of the message."""
+    text = status.get("message") or status.get("reason")
+    head = f'admission webhook "{name}" denied the request'
+    code = status.get("code")
+    code = code if isinstance(code, int) and code >= LOWEST_CODE else LOWEST_CODE
+    message = f"{head}: {text}" if text else f"{head} without explanation"
+    details = status.get("details")
+    return ApiError(message, code=code, reason=str(status.get("reason") or ""), details=details)
+
+
+def _patched(asked: Attributes, matched: Resource, patch: list[object]) -> Object:
+    """The object after a webhook's patch, brought into canonical form; InternalError if it is none any more."""
+    assert asked.object is not None
+    whole = not asked.subresource or asked.kind[2] == asked.resource.kind
+    shown = convert(asked.object, asked.resource, matched) if whole else asked.object
+    assert shown is not None
+    try:
+        changed = patches.json_patch(shown, patch)
+        if not whole:
+            return changed
+        decoding.conform(matched.schema, changed)
+    except ApiError as exc:
+        raise internal(exc.message) from exc
+    defaults.apply_defaults(matched, changed)
+    back = convert(changed, matched, asked.resource)
+    assert back is not None
+    return back
