@@ -1,5 +1,5 @@
-"""What a new cluster begins with: the system namespaces, the default roles, and the Services by which pods reach the
-API and DNS.
+"""What a new cluster begins with: the system namespaces, the default roles, the storage class of local directories, and
+the Services by which pods reach the API and DNS.
 
 Every replica runs this at its start; what exists is left alone, so that an administrator's changes stay. Only the
 address behind the Service `kubernetes` follows the server.
@@ -16,7 +16,7 @@ from services.apiserver.store import Store
 from services.apiserver.write import Writer
 from shared.errors import AlreadyExists
 from shared.identity.users import AUTHENTICATED, MASTERS, User
-from shared.objects import meta, registry
+from shared.objects import meta, registry, volumebinding
 from shared.objects.registry import Resource
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ async def bootstrap(store: Store, writer: Writer, network: ipaddress.IPv4Network
         await _ensure(store, writer, "", "v1", "namespaces", {"metadata": {"name": name}})
     await bootstrap_roles(store, writer, own_request())
     await Aggregation(store, writer, own_request()).settle()
+    await _ensure(store, writer, "storage.k8s.io", "v1", "storageclasses", _local_path_class())
     host, port = endpoint
     await _ensure(store, writer, "", "v1", "services", _kubernetes_service(str(network[1]), port))
     await _ensure(store, writer, "", "v1", "services", _dns_service(str(network[DNS_OFFSET])))
@@ -71,6 +72,17 @@ def _typed(resource: Resource, obj: Object) -> Object:
 def own_request() -> Request:
     """What this server writes under."""
     return Request(SELF, "POST", "", Query({}), {"user-agent": "wherry-apiserver"}, b"")
+
+
+def _local_path_class() -> Object:
+    """The class of directories on nodes; a volume is made where the first pod that uses it runs."""
+    return {
+        "metadata": {"name": "local-path", "annotations": {volumebinding.DEFAULT_CLASS[0]: "true"}},
+        "provisioner": volumebinding.LOCAL_PATH,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": volumebinding.WAIT,
+        "allowVolumeExpansion": True,
+    }
 
 
 def _kubernetes_service(address: str, port: int) -> Object:

@@ -32,6 +32,9 @@ from services.controllers.serviceaccounts import RootCertificates, ServiceAccoun
 from services.controllers.settings import ControllerSettings
 from services.controllers.statefulsets.reconciler import StatefulSets
 from services.controllers.view import View
+from services.controllers.volumes.claims import PersistentVolumeClaims
+from services.controllers.volumes.ephemeral import EphemeralVolumes
+from services.controllers.volumes.volumes import PersistentVolumes
 from services.controllers.writer import Api, Writer
 from shared.bus.recorder import EventRecorder
 from shared.events.subjects import Ref
@@ -76,6 +79,9 @@ class Manager:
             VolumeProtection(),
             AttributesClassProtection(),
             NodeRanges(settings.pod_range),
+            PersistentVolumeClaims(),
+            PersistentVolumes(),
+            EphemeralVolumes(),
             self._lifecycle,
             self._eviction,
         ]

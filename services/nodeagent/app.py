@@ -35,6 +35,7 @@ from services.nodeagent.references import References
 from services.nodeagent.runtime.client import KeeperClient
 from services.nodeagent.streams import Streams
 from services.nodeagent.volumes.hook import VolumesHook
+from services.nodeagent.volumes.provided import ProvidedVolumes
 from shared.bus.api import ApiClient, Informer
 from shared.bus.connection import Connection
 from shared.bus.recorder import EventRecorder
@@ -96,7 +97,7 @@ class Agent:
         )
         self.images = ImageStore(self.layout.images, Registries(cluster=configuration.registry))
         self.capacity = machine.capacity(self.layout.root, configuration.max_pods)
-        self.status = NodeStatus(self.api, configuration, self.capacity)
+        self.status = NodeStatus(self.api, configuration, self.capacity, self.layout.volumes)
         self.manager = PodManager(self.network)
         self.publisher = StatusPublisher(self.api)
         self.pods = self.informer("/api/v1/pods", {"fieldSelector": f"spec.nodeName={configuration.node}"})
@@ -118,7 +119,7 @@ class Agent:
         configuration, layout = self.configuration, self.layout
         node = NodeFacts(configuration.node, (configuration.address,), machine.allocatable(self.capacity))
         checkpoints = Checkpoints(layout.pods)
-        volumes = VolumesHook(self.references, self.api, node)
+        volumes = VolumesHook(self.references, self.api, node, self.images)
         host = parse_resolver(_read("/etc/resolv.conf"))
         etc = hooks.EtcHook(
             configuration.node, configuration.domain, configuration.dns_address, host, _read("/etc/hosts")
@@ -198,6 +199,14 @@ class Agent:
         start(self.pods.run(), name="pod informer")
         start(self._orphans(), name="orphans")
         start(self._collect_images(), name="image collection")
+        provided = ProvidedVolumes(
+            self.api,
+            self.informer("/api/v1/persistentvolumes"),
+            self.layout.volumes,
+            self.events,
+            self.manager.mounts,
+        )
+        start(provided.run(), name="provided volumes")
         service.ready = True
         while True:
             memory.give_back()

@@ -32,6 +32,11 @@ class Events:
         path = f"spec.{_group(pod, container)}{{{container}}}" if container else ""
         self._recorder.record({"apiVersion": "v1", "kind": "Pod", **pod}, kind, reason, message, field_path=path)
 
+    def about(self, obj: Mapping[str, Any], kind: str, reason: str, message: str) -> None:
+        """An event about any other object."""
+        log.info("%s %s %s: %s", obj.get("kind", ""), obj["metadata"]["name"], reason, message)
+        self._recorder.record(obj, kind, reason, message)
+
     def node(self, kind: str, reason: str, message: str) -> None:
         """An event about this node."""
         log.info("node %s: %s", reason, message)

@@ -57,6 +57,11 @@ class NodeLayout:
         return self.root / "logs"
 
     @property
+    def volumes(self) -> Path:
+        """Directories of the built-in provisioner; they outlive pods."""
+        return self.root / "volumes"
+
+    @property
     def network(self) -> Path:
         return self.root / "network"
 
@@ -95,6 +100,14 @@ class PodLayout:
     @property
     def subpaths(self) -> Path:
         return self.root / "volume-subpaths"
+
+    @property
+    def mounts(self) -> Path:
+        """Where storage that is not ours is mounted: never removed with its content."""
+        return self.root / "mounts"
+
+    def mount(self, name: str) -> Path:
+        return self.mounts / name
 
     def log(self, container: str, attempt: int) -> Path:
         return self.logs / container / f"{attempt}.log"

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from services.nodeagent import machine
@@ -16,6 +17,7 @@ from services.nodeagent.link import Api, is_offline
 from services.nodeagent.machine import Usage
 from shared.errors import AlreadyExists, ApiError, BusError, NotFound
 from shared.objects import times
+from shared.objects.volumebinding import DIRECTORY
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +44,17 @@ class LeaseRenewer(Protocol):
     async def renew_node(self, node: str, ttl_s: int, payload: dict[str, Any] | None = None) -> None: ...
 
 
-def node_object(configuration: Configuration, capacity: Mapping[str, str]) -> dict[str, Any]:
-    """A new Node without its conditions."""
+def node_object(configuration: Configuration, capacity: Mapping[str, str], volumes: Path) -> dict[str, Any]:
+    """A new Node without its conditions. `volumes` is where the directories of local volumes lie."""
     name = configuration.node
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": node_labels(configuration)},
+        "metadata": {
+            "name": name,
+            "labels": node_labels(configuration),
+            "annotations": {DIRECTORY: str(volumes)},
+        },
         "spec": {},
         "status": node_status(configuration, capacity),
     }
@@ -129,10 +135,11 @@ def image_list(images: Sequence[Image]) -> list[dict[str, Any]]:
 class NodeStatus:
     """Registers the node and keeps its status. `health` and `images` are asked; `poke` makes it look at once."""
 
-    def __init__(self, api: Api, configuration: Configuration, capacity: Mapping[str, str]) -> None:
+    def __init__(self, api: Api, configuration: Configuration, capacity: Mapping[str, str], volumes: Path) -> None:
         self._api = api
         self._configuration = configuration
         self._capacity = capacity
+        self._volumes = volumes
         self._poked = asyncio.Event()
         self._known: dict[str, Any] = {}
 
@@ -154,11 +161,16 @@ class NodeStatus:
                 try:
                     node = await self._api.get(path)
                 except NotFound:
-                    node = await self._api.create("/api/v1/nodes", node_object(self._configuration, self._capacity))
-                labels = node_labels(self._configuration)
-                present = node["metadata"].get("labels") or {}
-                if any(present.get(key) != value for key, value in labels.items()):
-                    node = await self._api.patch(path, {"metadata": {"labels": labels}}, "merge")
+                    made = node_object(self._configuration, self._capacity, self._volumes)
+                    node = await self._api.create("/api/v1/nodes", made)
+                own = {
+                    "labels": node_labels(self._configuration),
+                    "annotations": {DIRECTORY: str(self._volumes)},
+                }
+                if any(
+                    not wanted.items() <= (node["metadata"].get(kind) or {}).items() for kind, wanted in own.items()
+                ):
+                    node = await self._api.patch(path, {"metadata": own}, "merge")
             except AlreadyExists:
                 continue
             except (ApiError, BusError) as exc:

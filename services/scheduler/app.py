@@ -19,12 +19,14 @@ from services.scheduler.binding import Binding, bind
 from services.scheduler.decide import Decision, decide
 from services.scheduler.queue import SchedulingQueue
 from services.scheduler.snapshot import FINAL_PHASES, ClusterView
+from services.scheduler.volumes import VolumeView
 from shared.bus.api import ApiClient
 from shared.bus.connection import connect
 from shared.bus.recorder import EventRecorder
 from shared.errors import ApiError, BusError
 from shared.events.subjects import Ref, resource_filter
 from shared.objects import meta, times
+from shared.objects.volumebinding import CLAIMS, CLASSES, SELECTED_NODE, VOLUMES
 from shared.service import Service
 from shared.state.cache import Cache, Change
 from shared.state.feed import Feed
@@ -36,6 +38,7 @@ SCHEDULER_NAME = "default-scheduler"
 # Enough to fill several batches, few enough that a pod that has just arrived does not wait for thousands before it.
 ROUND = 400
 LEADER_TTL_S = 5
+FOLLOWED = (("", "nodes"), ("", "pods"), ("", "namespaces"), CLAIMS, VOLUMES, CLASSES)
 
 
 class Scheduler:
@@ -47,6 +50,7 @@ class Scheduler:
         self.api = api
         self.recorder = recorder
         self.view = ClusterView()
+        self.volumes = VolumeView()
         self.queue = SchedulingQueue()
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self.wake = asyncio.Event()
@@ -61,6 +65,8 @@ class Scheduler:
         elif ref.resource == "nodes":
             if self.view.set_node(ref.name, obj):
                 self.queue.cluster_changed()
+        elif self.volumes.take(ref, obj):
+            self.queue.cluster_changed()
         elif obj is None:
             self.namespaces.pop(ref.name, None)
         else:
@@ -68,6 +74,7 @@ class Scheduler:
         self.wake.set()
 
     def _take_pod(self, ref: Ref, pod: Mapping[str, Any] | None) -> None:
+        self.volumes.take_pod((ref.namespace, ref.name), pod)
         if self.view.set_pod(ref.namespace, ref.name, pod):
             self.queue.cluster_changed()
         key = (ref.namespace, ref.name)
@@ -97,9 +104,11 @@ class Scheduler:
         records = {entry.key: self.cache.get(Ref("", "pods", *entry.key)) for entry in waiting}
         pods = [record.object for entry in waiting if (record := records[entry.key]) is not None]
         started = time.perf_counter()
-        decisions = decide(self.view.freeze(), pods, self.namespaces)
+        decisions = decide(self.view.freeze(), pods, self.namespaces, self.volumes)
         decided = time.perf_counter()
-        bindings = [Binding(d, record) for d in decisions if d.node and (record := records[d.key]) is not None]
+        bindings = [
+            Binding(d, record) for d in decisions if d.node and not d.claims and (record := records[d.key]) is not None
+        ]
         done, overtaken, revision = await bind(self.log, bindings)
         for binding in done:
             self._note_bound(binding, now)
@@ -107,7 +116,9 @@ class Scheduler:
             self.queue.retry(binding.decision.key)
         for decision in decisions:
             metrics.ALGORITHM.observe((decided - started) / len(decisions))
-            if not decision.node and (record := records[decision.key]) is not None:
+            if decision.node and decision.claims:
+                await self._select_node(decision)
+            elif not decision.node and (record := records[decision.key]) is not None:
                 await self._note_waiting(decision, record.object)
         result = "scheduled" if done else "unschedulable"
         metrics.ATTEMPTS.labels(result, SCHEDULER_NAME).observe(time.perf_counter() - started)
@@ -124,6 +135,26 @@ class Scheduler:
         metrics.SCHEDULE_ATTEMPTS.labels("scheduled", SCHEDULER_NAME).inc()
         message = f"Successfully assigned {'/'.join(key)} to {node}"
         self.recorder.record(binding.record.object, "Normal", "Scheduled", message, action="Binding")
+
+    async def _select_node(self, decision: Decision) -> None:
+        """Write the node on the claims that wait for it; the pod comes back when the binder has bound them."""
+        # parked before the first write: the answer to it may already be a change that wakes the pod
+        self.queue.failed(decision.key, time.monotonic())
+        for namespace, name in decision.claims:
+            claim = self.volumes.claims.get((namespace, name))
+            if claim is None or meta.annotations(claim).get(SELECTED_NODE) == decision.node:
+                continue
+            metadata = {
+                "resourceVersion": claim["metadata"]["resourceVersion"],
+                "annotations": {SELECTED_NODE: decision.node},
+            }
+            path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+            try:
+                await self.api.patch(path, {"metadata": metadata})
+            except (ApiError, BusError):
+                # whatever changed the claim wakes the pod again; a broker that is away is tried with the back-off
+                self.queue.retry(decision.key)
+                return
 
     async def _note_waiting(self, decision: Decision, pod: Mapping[str, Any]) -> None:
         self.queue.failed(decision.key, time.monotonic())
@@ -170,7 +201,7 @@ async def main(service: Service) -> None:
         # Nobody watches this cache: without a history it is a third smaller.
         cache = Cache(ring=1)
         # Namespaces are here for their labels, which a pod's affinity to other namespaces may select by.
-        feed = Feed(bus, STATE, cache, [resource_filter("", name) for name in ("nodes", "pods", "namespaces")])
+        feed = Feed(bus, STATE, cache, [resource_filter(*kind) for kind in FOLLOWED])
         service.start(feed.run(), name="feed")
         await feed.wait_loaded()
         service.ready = True

@@ -16,6 +16,7 @@ from services.scheduler import selection
 from services.scheduler.domains import DomainCount, selector_matcher, term_matcher
 from services.scheduler.requests import CPU, MEMORY, PODS, host_ports, pod_requests, scored_requests
 from services.scheduler.snapshot import Mask, PlacedPod, Snapshot
+from services.scheduler.volumes import NOTHING, Needs
 from shared.objects import tolerations
 
 Scores = npt.NDArray[np.float64]
@@ -38,6 +39,7 @@ class Evaluation:
         labels: Mapping[str, str],
         spec: Mapping[str, Any],
         namespaces: Mapping[str, Mapping[str, str]],
+        volumes: Needs = NOTHING,
     ) -> None:
         self.snapshot = snapshot
         self.namespace = namespace
@@ -49,7 +51,12 @@ class Evaluation:
         self.ports = host_ports(spec)
         self.scored = scored_requests(self.requests, len(spec.get("containers", ())))
         self.selected = selection.required(snapshot.nodes, spec)
-        self.static_failures = [*self._selection_failures(), *self._taint_failures()]
+        self.volumes = volumes
+        self.static_failures = [
+            *self._selection_failures(),
+            *self._taint_failures(),
+            *volumes.failures(snapshot.nodes),
+        ]
         self.static_scores = self._node_affinity_scores() + self._taint_scores()
         self._prepare_neighbours()
 

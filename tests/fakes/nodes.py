@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,10 @@ class FakeApi:
         self._check(path)
         self.patches.append((path, body))
         obj = copy.deepcopy(self.objects[path])
+        if kind == "merge":
+            obj["metadata"] |= {
+                key: value for key, value in body.get("metadata", {}).items() if key != "resourceVersion"
+            }
         status = obj.setdefault("status", {})
         for key, value in body.get("status", {}).items():
             if key == "conditions":
@@ -266,6 +270,7 @@ class FakeImages:
         self.layer = layer
         self.missing: set[str] = set()
         self.held: dict[str, str] = {}
+        self.layers: dict[str, list[Path]] = {}
         self.config = ImageConfig(cmd=["serve"], env=["PATH=/bin"])
 
     async def ensure(
@@ -279,7 +284,8 @@ class FakeImages:
     def find(self, reference: str) -> Image | None:
         if reference in self.missing:
             return None
-        return Image(reference, "sha256:1d", "sha256:d1", [self.layer], self.config, 1000, [reference])
+        layers = self.layers.get(reference, [self.layer])
+        return Image(reference, "sha256:1d", "sha256:d1", layers, self.config, 1000, [reference])
 
     def hold(self, image_id: str, holder: str) -> None:
         self.held[holder] = image_id
@@ -335,7 +341,9 @@ class FakeProber(Prober):
 
 
 class FakeNode:
-    """See the module. `manager` is the present agent's."""
+    """See the module. `manager` is the present agent's; `private` makes the place for the volumes of API objects."""
+
+    private: Callable[[Path], None] = staticmethod(lambda directory: directory.mkdir(parents=True, exist_ok=True))
 
     def __init__(self, directory: Path) -> None:
         self.layout = NodeLayout(directory / "data", directory / "run", "test", "n1")
@@ -348,7 +356,13 @@ class FakeNode:
         self.prober = FakeProber()
         self.services: list[dict[str, Any]] | None = []
         self.manager = PodManager(self.network)
+        self.events = Events(self.recorder, "n1")
         self._task: asyncio.Task[None] | None = None
+        self._others: list[asyncio.Task[None]] = []
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run another part of the agent; it ends with the next crash."""
+        self._others.append(asyncio.create_task(work, name="part of the agent"))
 
     def boot(self) -> None:
         """Start an agent."""
@@ -357,6 +371,10 @@ class FakeNode:
 
     async def crash(self) -> None:
         """End the agent as kill -9 would, as far as a coroutine can."""
+        for other in self._others:
+            other.cancel()
+        await asyncio.gather(*self._others, return_exceptions=True)
+        self._others.clear()
         if self._task is not None:
             self.runtime.on_exit = None
             self._task.cancel()
@@ -381,14 +399,14 @@ class FakeNode:
         node = NodeFacts("n1", ("10.0.0.1",), {"cpu": "4", "memory": "8Gi", "pods": "110"})
         references = References(self.api.informer, self.layout.volatile / "references", manager.objects_changed)
         checkpoints = Checkpoints(self.layout.pods)
-        volumes = VolumesHook(references, self.api, node)
+        volumes = VolumesHook(references, self.api, node, self.images, self.private)
         return Facilities(
             node=node,
             layout=self.layout,
             runtime=self.runtime,
             images=self.images,
             api=self.api,
-            events=Events(self.recorder, "n1"),
+            events=self.events,
             references=references,
             checkpoints=checkpoints,
             publisher=StatusPublisher(self.api),

@@ -18,9 +18,14 @@ def check_create(user: User, resource: Resource, obj: Object) -> None:
 
 
 def check_update(user: User, resource: Resource, obj: Object, old: Object) -> None:
-    """Forbidden if a node moves its pod into or out of somebody's selector."""
+    """Forbidden if a node moves its pod into or out of somebody's selector, or changes more of a volume than its
+    finalizers."""
     node = user.node
-    if node is None or strategies.key(resource) != ("", "pods"):
+    if node is None:
+        return
+    if strategies.key(resource) == ("", "persistentvolumes") and obj.get("spec") != old.get("spec"):
+        raise forbidden(resource, old["metadata"]["name"], f"node '{node}' cannot change the spec of volumes")
+    if strategies.key(resource) != ("", "pods"):
         return
     if obj["metadata"].get("labels") != old["metadata"].get("labels"):
         raise forbidden(resource, old["metadata"]["name"], f"node '{node}' cannot update labels through pod status")

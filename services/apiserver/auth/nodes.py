@@ -8,6 +8,7 @@ import msgspec
 from services.apiserver.protocol import Object
 from services.apiserver.routes import Attributes
 from shared.events.subjects import Ref
+from shared.objects import meta, volumebinding
 from shared.state.cache import Cache, Change, Record
 
 READ = ("get", "list", "watch")
@@ -19,6 +20,7 @@ READABLE = frozenset(
         ("", "endpoints"),
         ("", "nodes"),
         ("", "namespaces"),
+        ("", "persistentvolumes"),
         ("discovery.k8s.io", "endpointslices"),
         ("networking.k8s.io", "networkpolicies"),
         ("node.k8s.io", "runtimeclasses"),
@@ -36,6 +38,7 @@ class NodeAuthorizer:
     """Keeps, from the cache's changes, which pods are on which node."""
 
     def __init__(self, cache: Cache) -> None:
+        self._cache = cache
         self._pods: dict[str, dict[Place, Record]] = {}
         cache.on_change(self._on_change)
 
@@ -50,6 +53,8 @@ class NodeAuthorizer:
         match key:
             case ("", "pods"):
                 return self._on_pod(node, asked)
+            case ("", "persistentvolumes"):
+                return self._on_volume(node, asked)
             case ("", "configmaps" | "secrets" | "serviceaccounts" | "persistentvolumeclaims"):
                 return self._on_reference(node, asked)
         return False, ""
@@ -77,6 +82,15 @@ class NodeAuthorizer:
         if asked.verb not in allowed:
             return False, ""
         if (asked.namespace, asked.name) in self._pods.get(node, {}):
+            return True, ""
+        return False, f"no relationship found between node '{node}' and this object"
+
+    def _on_volume(self, node: str, asked: Attributes) -> Answer:
+        """A node removes the directories of its own volumes, and then their finalizers."""
+        if asked.verb != "patch" or asked.subresource not in ("", "status"):
+            return False, ""
+        record = self._cache.get(Ref("", "persistentvolumes", "", asked.name))
+        if record is not None and _is_on(record.object, node):
             return True, ""
         return False, f"no relationship found between node '{node}' and this object"
 
@@ -113,7 +127,8 @@ class NodeAuthorizer:
 
 def references(pod: Object) -> set[tuple[str, str]]:
     """(plural, name) of what a pod reads from its namespace."""
-    return set(_references(pod.get("spec", {})))
+    claims = {("persistentvolumeclaims", name) for name in volumebinding.claim_names(pod).values()}
+    return set(_references(pod.get("spec", {}))) | claims
 
 
 def _references(spec: Object) -> Iterator[tuple[str, str]]:
@@ -136,10 +151,18 @@ def _references(spec: Object) -> Iterator[tuple[str, str]]:
 def _volume_references(volume: Object) -> Iterator[tuple[str, str]]:
     yield "secrets", volume.get("secret", {}).get("secretName", "")
     yield "configmaps", volume.get("configMap", {}).get("name", "")
-    yield "persistentvolumeclaims", volume.get("persistentVolumeClaim", {}).get("claimName", "")
     for source in volume.get("projected", {}).get("sources") or ():
         yield "secrets", source.get("secret", {}).get("name", "")
         yield "configmaps", source.get("configMap", {}).get("name", "")
+
+
+def _is_on(volume: Object, node: str) -> bool:
+    """Whether a volume of the built-in provisioner lies on a node: its only term names the node's host name."""
+    if meta.annotations(volume).get(volumebinding.PROVISIONED_BY) != volumebinding.LOCAL_PATH:
+        return False
+    terms = volumebinding.node_terms(volume) or ()
+    expressions = [one for term in terms for one in term.get("matchExpressions") or ()]
+    return len(expressions) == 1 and expressions[0].get("values") == [node]
 
 
 class _Spec(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import Any
 
 from services.nodeagent import stored, trees
 from services.nodeagent.pods.records import PodRecord
+from shared.kernel import mounts
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class Checkpoints:
                     yield path.name
 
     def forget(self, uid: str) -> None:
-        """Remove the pod's directory; nothing may be mounted below it."""
+        """Remove the pod's directory; what is mounted below it is unmounted first, so that no data goes with it."""
+        mounts.unmount_below(self._path(uid))
         trees.remove(self._path(uid))
 
     def _record(self, uid: str) -> PodRecord:

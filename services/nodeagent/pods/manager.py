@@ -7,6 +7,7 @@ away: as long as the API is silent, nothing is.
 import asyncio
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from services.nodeagent import metrics, trees
@@ -114,6 +115,12 @@ class PodManager:
             if (layout.namespace, layout.name) == (namespace, name) and uid in ("", layout.uid):
                 return worker
         return None
+
+    def mounts(self, path: Path) -> bool:
+        """Whether a pod that is not cleaned up yet has `path` as a volume."""
+        return any(
+            path in worker.setting.volumes.values() for worker in self.workers.values() if not worker.record.cleaned
+        )
 
     def counts(self) -> tuple[int, dict[str, int]]:
         """Pods with a running sandbox, and containers by state; safe to call from another thread."""

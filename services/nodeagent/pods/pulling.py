@@ -1,23 +1,16 @@
-"""Getting the image of a container: the pod's credentials, the events, the back-off after a failure."""
+"""Getting the image of a container: the events, the back-off after a failure."""
 
-import base64
-import json
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from services.nodeagent.environment import ConfigurationError
 from services.nodeagent.images.model import Image
 from services.nodeagent.pods.backoff import NO_BACKOFF
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.records import ContainerRecord, Failure
+from services.nodeagent.pullsecrets import pull_secrets
 from shared.errors import ImageError
 from shared.images.errors import InvalidReference
-
-log = logging.getLogger(__name__)
-
-_DOCKER_CONFIGS = {".dockerconfigjson": True, ".dockercfg": False}
 
 
 async def pull(
@@ -31,7 +24,7 @@ async def pull(
         present = policy != "Always" and tools.images.find(reference) is not None
         if not present and policy != "Never":
             tools.events.pod(pod, "Normal", "Pulling", f'Pulling image "{reference}"', name)
-        image = await tools.images.ensure(reference, policy, credentials(tools, pod))
+        image = await tools.images.ensure(reference, policy, pull_secrets(tools.references, pod))
     except ImageError as exc:
         _failed(tools, pod, container, reference, exc)
         return None
@@ -58,25 +51,3 @@ def _failed(
     tools.events.pod(pod, "Warning", "Failed", f'Failed to {what} image "{reference}": {error}', container.name)
     tools.events.pod(pod, "Warning", "Failed", f"Error: {reason}", container.name)
     tools.events.pod(pod, "Normal", "BackOff", f'Back-off pulling image "{reference}"', container.name)
-
-
-def credentials(tools: Facilities, pod: Mapping[str, Any]) -> list[Mapping[str, object]]:
-    """Docker configs of the pod's image pull secrets; a secret that is missing or malformed is passed over."""
-    configs: list[Mapping[str, object]] = []
-    for entry in pod["spec"].get("imagePullSecrets") or ():
-        try:
-            secret = tools.references.get("secrets", pod["metadata"]["namespace"], entry["name"])
-        except ConfigurationError as exc:
-            log.warning("image pull secret is passed over: %s", exc)
-            continue
-        for key, wrapped in _DOCKER_CONFIGS.items():
-            text = ((secret or {}).get("data") or {}).get(key)
-            if not text:
-                continue
-            try:
-                config = json.loads(base64.b64decode(text))
-            except ValueError:
-                log.warning("image pull secret %s: %s is not JSON", entry["name"], key)
-                continue
-            configs.append(config if wrapped else {"auths": config})
-    return configs

@@ -28,9 +28,3 @@ def prepare(directory: Path, source: Mapping[str, Any], group: int | None, memor
         os.chown(directory, -1, group)
     directory.chmod(0o2777 if group is not None else 0o777)
     return directory
-
-
-def cleanup(root: Path) -> None:
-    """Unmount every tmpfs below `root`, the pod's directory."""
-    if root.exists():
-        mounts.unmount_below(root)

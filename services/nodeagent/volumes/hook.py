@@ -1,13 +1,14 @@
 """The volumes of a pod: each kind made, filled, kept up to date and taken away.
 
-Volumes of API objects lie below RUN (a tmpfs), so that no secret reaches a disk; they are rewritten when an object
-changes and when a token is due.
+Volumes of API objects lie on a tmpfs of the pod's own, so that no secret reaches a disk; they are rewritten when an
+object changes and when a token is due.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,28 @@ from services.nodeagent.link import Api
 from services.nodeagent.pods.resources import pod_resources
 from services.nodeagent.pods.security import fs_group
 from services.nodeagent.pods.setting import PodSetting
+from services.nodeagent.pullsecrets import pull_secrets
 from services.nodeagent.references import References, referenced
-from services.nodeagent.volumes import atomic, emptydir, hostpath, payload, tokens
+from services.nodeagent.volumes import (
+    atomic,
+    claims,
+    emptydir,
+    hostpath,
+    imagevolume,
+    mounting,
+    ownership,
+    payload,
+    private,
+    tokens,
+)
 from services.nodeagent.volumes.payload import DEFAULT_MODE, Payload
 from shared.errors import ApiError, BusError
 
 log = logging.getLogger(__name__)
 
 PROJECTIONS = ("configMap", "secret", "downwardAPI", "projected")
+CLAIMED = ("persistentVolumeClaim", "ephemeral")
+MOUNTED = ("image", "nfs")
 # How long a pod waits for its objects before it says so; kubelet's manager waits likewise.
 OBJECT_WAIT_S = 10.0
 TOKEN_RETRY_S = 60.0
@@ -32,15 +47,26 @@ TOKEN_RETRY_S = 60.0
 class VolumesHook:
     """Prepares all volumes of a pod."""
 
-    def __init__(self, references: References, api: Api, node: NodeFacts) -> None:
+    def __init__(
+        self,
+        references: References,
+        api: Api,
+        node: NodeFacts,
+        images: imagevolume.Images,
+        private: Callable[[Path], None] = private.ensure,
+    ) -> None:
         self._references = references
         self._api = api
         self._node = node
+        self._images = images
+        self._private = private
 
     async def prepare(self, setting: PodSetting) -> None:
         """Make and fill every volume. Raises ConfigurationError, ApiError, BusError or OSError naming the volume."""
         await self._wait_known(setting)
         self.locate(setting)
+        if any(_kind(volume) in PROJECTIONS for volume in setting.pod["spec"].get("volumes") or ()):
+            self._private(setting.layout.volatile)
         for volume in setting.pod["spec"].get("volumes") or ():
             try:
                 await self._prepare(setting, volume)
@@ -71,19 +97,31 @@ class VolumesHook:
 
     def locate(self, setting: PodSetting) -> None:
         """Say where every volume is or will be, without making anything."""
+        known = claims.remembered(setting.layout)
         for volume in setting.pod["spec"].get("volumes") or ():
             kind, name = _kind(volume), volume["name"]
+            if _is_read_only(volume):
+                setting.read_only_volumes.add(name)
             if kind in PROJECTIONS:
                 setting.volumes[name] = setting.layout.projection(kind, name)
-                setting.read_only_volumes.add(name)
             elif kind == "hostPath":
                 setting.volumes[name] = Path(volume["hostPath"]["path"])
+            elif kind in CLAIMED:
+                if name in known:
+                    setting.volumes[name] = mounting.place(setting.layout, name, known[name])
+            elif kind in MOUNTED:
+                setting.volumes[name] = setting.layout.mount(name)
+                if kind == "image" and (image := self._images.find(volume["image"].get("reference") or "")) is not None:
+                    # after a restart the store does not know any more who needs what
+                    self._images.hold(image.id, imagevolume.holder(setting.record.uid))
             else:
                 setting.volumes[name] = setting.layout.volume(kind, name)
 
     async def cleanup(self, setting: PodSetting) -> None:
         self._references.want(setting.record.uid, set())
-        await asyncio.to_thread(emptydir.cleanup, setting.layout.root)
+        self._images.release(imagevolume.holder(setting.record.uid))
+        await asyncio.to_thread(private.remove, setting.layout.volatile)
+        await asyncio.to_thread(mounting.cleanup, setting.layout)
 
     async def _prepare(self, setting: PodSetting, volume: Mapping[str, Any]) -> None:
         kind, name = _kind(volume), volume["name"]
@@ -96,8 +134,22 @@ class VolumesHook:
         elif kind in PROJECTIONS:
             files = payload.for_group(await self._files(setting, kind, volume[kind] or {}, name), group)
             atomic.write(setting.layout.projection(kind, name), files, group)
+        elif kind == "image":
+            secrets = pull_secrets(self._references, setting.pod)
+            await imagevolume.prepare(self._images, setting.layout, name, volume["image"], secrets)
+        elif kind in CLAIMED:
+            source = await claims.resolve(self._api, setting.pod, name, setting.layout)
+            await self._persistent(setting, name, source)
         else:
-            raise ConfigurationError(f"volumes of type {kind or 'unknown'} are not supported by this node")
+            await self._persistent(setting, name, claims.Source(kind, dict(volume.get(kind) or {})))
+
+    async def _persistent(self, setting: PodSetting, name: str, source: claims.Source) -> None:
+        path = setting.volumes[name] = await mounting.prepare(setting.layout, name, source)
+        group = fs_group(setting.pod)
+        if group is not None and source.kind == "local":
+            policy = setting.pod["spec"]["securityContext"].get("fsGroupChangePolicy") or "Always"
+            read_only = name in setting.read_only_volumes
+            await asyncio.to_thread(partial(ownership.apply, path, group, policy, read_only=read_only))
 
     async def _files(self, setting: PodSetting, kind: str, source: Mapping[str, Any], volume: str) -> Payload:
         mode = source.get("defaultMode")
@@ -138,6 +190,14 @@ class VolumesHook:
     @staticmethod
     def _renew(setting: PodSetting, at: float) -> None:
         setting.renew_at = min(setting.renew_at, at) if setting.renew_at else at
+
+
+def _is_read_only(volume: Mapping[str, Any]) -> bool:
+    """Whether no container may write to a volume, whatever its mounts say."""
+    kind = _kind(volume)
+    if kind in PROJECTIONS or kind == "image":
+        return True
+    return kind in ("persistentVolumeClaim", "nfs") and bool(volume[kind].get("readOnly"))
 
 
 def _kind(volume: Mapping[str, Any]) -> str:

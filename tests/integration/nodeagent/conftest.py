@@ -17,6 +17,7 @@ from services.nodeagent.network.node import PodAddress
 from services.nodeagent.probes.prober import Prober
 from services.nodeagent.runtime.client import KeeperClient
 from services.nodeagent.runtime.model import ContainerState
+from services.nodeagent.volumes import private
 from shared.images.manifests import ImageConfig
 from shared.kernel.cgroups import groups
 from tests.fakes.nodes import FakeNetwork, FakeNode, eventually
@@ -55,6 +56,8 @@ class LoopbackNetwork(FakeNetwork):
 
 class KeptNode(FakeNode):
     """A FakeNode on a real keeper."""
+
+    private = staticmethod(private.ensure)
 
     def __init__(self, directory: Path, layer: Path) -> None:
         super().__init__(directory)

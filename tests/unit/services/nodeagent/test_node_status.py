@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from shared.errors import NetworkError, NotFound, ServiceUnavailable, SettingsEr
 from tests.fakes.nodes import FakeApi, eventually
 
 FINE = Usage(8 << 30, 50 << 30, 100 << 30, 200, 4_194_304)
+VOLUMES = Path("/data/volumes")
 CAPACITY = {"cpu": "2", "memory": "1048576Ki", "ephemeral-storage": "1000Ki", "pods": "110"}
 NOW = "2026-11-24T08:15:35Z"
 
@@ -27,7 +29,7 @@ def by_type(health, previous=(), now=NOW):
 
 
 def test_a_node_tells_its_addresses_and_what_it_is():
-    node = node_object(configuration(WHERRY_NODE_LABELS="zone=a,disk=ssd"), CAPACITY)
+    node = node_object(configuration(WHERRY_NODE_LABELS="zone=a,disk=ssd"), CAPACITY, VOLUMES)
     labels = node["metadata"]["labels"]
     assert labels["kubernetes.io/hostname"] == "n1"
     assert labels["kubernetes.io/os"] == "linux"
@@ -101,15 +103,15 @@ class NodeApi(FakeApi):
 
 async def test_a_new_node_is_created_and_an_old_one_gets_its_labels():
     api = NodeApi()
-    await NodeStatus(api, configuration(), CAPACITY).register()
+    await NodeStatus(api, configuration(), CAPACITY, VOLUMES).register()
     assert api.objects["/api/v1/nodes/n1"]["status"]["capacity"] == CAPACITY
-    await NodeStatus(api, configuration(WHERRY_NODE_LABELS="a=b"), CAPACITY).register()
+    await NodeStatus(api, configuration(WHERRY_NODE_LABELS="a=b"), CAPACITY, VOLUMES).register()
     assert api.objects["/api/v1/nodes/n1"]["metadata"]["labels"]["a"] == "b"
 
 
 async def test_nothing_is_written_when_nothing_changed():
     api = NodeApi()
-    status = NodeStatus(api, configuration(), CAPACITY)
+    status = NodeStatus(api, configuration(), CAPACITY, VOLUMES)
     await status.register()
     assert await status.publish(Health("", FINE), [])
     assert await status.publish(Health("", FINE), [])
@@ -120,7 +122,7 @@ async def test_nothing_is_written_when_nothing_changed():
 
 async def test_a_node_that_was_deleted_registers_again():
     api = NodeApi()
-    status = NodeStatus(api, configuration(), CAPACITY)
+    status = NodeStatus(api, configuration(), CAPACITY, VOLUMES)
     await status.register()
     api.drop("/api/v1/nodes/n1")
     assert not await status.publish(Health("", FINE), [])
@@ -129,7 +131,7 @@ async def test_a_node_that_was_deleted_registers_again():
 
 async def test_an_api_that_is_away_is_no_failure():
     api = NodeApi()
-    status = NodeStatus(api, configuration(), CAPACITY)
+    status = NodeStatus(api, configuration(), CAPACITY, VOLUMES)
     await status.register()
     api.up.clear()
     assert not await status.publish(Health("", FINE), [])
