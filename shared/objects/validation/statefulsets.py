@@ -37,7 +37,20 @@ def stateful_set(obj: Object) -> list[Cause]:
     for key in ("replicas", "minReadySeconds", "revisionHistoryLimit"):
         found += not_negative(f"spec.{key}", spec.get(key))
     found += not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
-    return found + workloads.selector_and_template(spec, "statefulset")
+    return found + workloads.selector_and_template(_with_claims(spec), "statefulset")
+
+
+def _with_claims(spec: Object) -> dict[str, Any]:
+    """The spec with the volumes that its pods get from the claim templates, which containers may mount."""
+    template = spec.get("template") or {}
+    pod = template.get("spec") or {}
+    present = list(pod.get("volumes") or ())
+    names_present = {volume.get("name") for volume in present}
+    for claim in spec.get("volumeClaimTemplates") or ():
+        name = (claim.get("metadata") or {}).get("name", "")
+        if name not in names_present:
+            present.append({"name": name, "persistentVolumeClaim": {"claimName": name}})
+    return {**spec, "template": {**template, "spec": {**pod, "volumes": present}}}
 
 
 def _strategy(at: str, strategy: Object) -> list[Cause]:

@@ -15,6 +15,11 @@ CRON = {"schedule": "*/5 * * * *", "jobTemplate": {"spec": JOB}}
 SET = {"selector": {"matchLabels": LABELS}, "template": TEMPLATE}
 VOLUME = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/d"}}
 CLAIM: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+TEMPLATE_CLAIM = {"metadata": {"name": "data"}, "spec": CLAIM}
+MOUNTING = {
+    **TEMPLATE,
+    "spec": {"containers": [{**APP, "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]},
+}
 BACKEND = {"service": {"name": "s", "port": {"number": 80}}}
 SCALER = {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "maxReplicas": 3}
 ROLE = {"kind": "Role", "name": "r"}
@@ -34,6 +39,7 @@ EXACTLY = {"name": "r", "exactly": {"deviceClassName": "c"}}
 
 VALID: list[tuple[str, str, dict[str, Any]]] = [
     ("apps/v1", "StatefulSet", {"spec": SET}),
+    ("apps/v1", "StatefulSet", {"spec": {**SET, "template": MOUNTING, "volumeClaimTemplates": [TEMPLATE_CLAIM]}}),
     ("batch/v1", "CronJob", {"spec": CRON}),
     ("batch/v1", "CronJob", {"spec": {**CRON, "schedule": "0-30/10,45 0 1 JAN-mar sun", "timeZone": "UTC"}}),
     ("batch/v1", "CronJob", {"spec": {**CRON, "schedule": "@every 1h30m"}}),
