@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from services.nodeagent.configuration import Configuration
 from services.nodeagent.dns import DnsServer
 from services.nodeagent.environment import NodeFacts
 from services.nodeagent.events import Events
+from services.nodeagent.eviction import signals
+from services.nodeagent.eviction.evictor import Evictor
+from services.nodeagent.images.collection import Plan, Thresholds
 from services.nodeagent.images.model import Registries
 from services.nodeagent.images.store import ImageStore
 from services.nodeagent.layout import NodeLayout
@@ -99,6 +103,16 @@ class Agent:
         self.capacity = machine.capacity(self.layout.root, configuration.max_pods)
         self.status = NodeStatus(self.api, configuration, self.capacity, self.layout.volumes)
         self.manager = PodManager(self.network)
+        self.evictor = Evictor(
+            configuration.eviction,
+            self.manager,
+            keeper,
+            self,
+            self.events,
+            partial(signals.observe, self.layout.root, self.layout.images),
+            time.time,
+        )
+        self.evictor.on_change = self.status.poke
         self.publisher = StatusPublisher(self.api)
         self.pods = self.informer("/api/v1/pods", {"fieldSelector": f"spec.nodeName={configuration.node}"})
         self.services = self.collection("services", "/api/v1/services")
@@ -159,7 +173,7 @@ class Agent:
             for uid, worker in self.manager.workers.items()
             if uid != pod["metadata"]["uid"] and worker.record.started_at and not worker.record.cleaned
         ]
-        return admit(pod, others, machine.allocatable(self.capacity))
+        return self.evictor.admit(pod) or admit(pod, others, machine.allocatable(self.capacity))
 
     def choose_range(self) -> int:
         taken = {worker.record.user_range for worker in self.manager.workers.values()}
@@ -199,6 +213,7 @@ class Agent:
         start(self.pods.run(), name="pod informer")
         start(self._orphans(), name="orphans")
         start(self._collect_images(), name="image collection")
+        start(self.evictor.run(), name="eviction")
         provided = ProvidedVolumes(
             self.api,
             self.informer("/api/v1/persistentvolumes"),
@@ -253,21 +268,30 @@ class Agent:
             trouble = "container runtime is down: the keeper does not answer"
         elif not self.network_ready.is_set():
             trouble = "container runtime network not ready: the node has no pod CIDR yet"
-        return Health(trouble, machine.usage(self.layout.root))
+        return Health(trouble, self.evictor.pressures)
 
     async def _collect_images(self) -> None:
         """Remove unused images when the disk is too full, and say which and why."""
         while True:
             await asyncio.sleep(COLLECT_S)
             plan = await self.images.collect()
-            for removal in plan.removals:
-                names = ", ".join(removal.references) or removal.id
-                self.events.node("Normal", "ImageRemoved", f"removed {names} ({removal.freed} bytes): {removal.reason}")
+            self._tell_removed(plan)
             if plan.missing:
                 text = f"{plan.missing} bytes more should be free, but every other image is in use, pinned or new"
                 self.events.node("Warning", "FreeDiskSpaceFailed", text)
-            if plan.removals:
-                self.status.poke()
+
+    async def free(self) -> int:
+        """See eviction.evictor.Images."""
+        plan = await self.images.collect(Thresholds(high=0.0, low=0.0, age=0.0))
+        self._tell_removed(plan)
+        return sum(removal.freed for removal in plan.removals)
+
+    def _tell_removed(self, plan: Plan) -> None:
+        for removal in plan.removals:
+            names = ", ".join(removal.references) or removal.id
+            self.events.node("Normal", "ImageRemoved", f"removed {names} ({removal.freed} bytes): {removal.reason}")
+        if plan.removals:
+            self.status.poke()
 
     async def _orphans(self) -> None:
         await self.pods.wait_synced()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from services.nodeagent.eviction.thresholds import EvictionSettings
 from shared.errors import SettingsError
 from shared.settings import parse_address
 
@@ -30,6 +31,7 @@ class Configuration:
     max_pods: int
     labels: Mapping[str, str]
     metrics_address: tuple[str, int]
+    eviction: EvictionSettings
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -53,6 +55,7 @@ class Configuration:
             metrics_address=parse_address(
                 "WHERRY_METRICS_ADDRESS", env.get("WHERRY_METRICS_ADDRESS") or f"{address}:{METRICS_PORT}"
             ),
+            eviction=EvictionSettings.from_environment(env),
         )
 
 

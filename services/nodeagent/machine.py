@@ -3,23 +3,11 @@
 import contextlib
 import os
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 
 # kubelet's default eviction threshold, which it takes off what pods may request
 RESERVED_MEMORY_BYTES = 100 << 20
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How full the node is: bytes of memory and disk that are free, and processes."""
-
-    memory_available: int
-    disk_available: int
-    disk_capacity: int
-    processes: int
-    processes_limit: int
 
 
 def architecture() -> str:
@@ -29,20 +17,6 @@ def architecture() -> str:
 
 def memory_bytes() -> int:
     return _meminfo()["MemTotal"]
-
-
-def usage(directory: Path) -> Usage:
-    """The present usage; `directory` tells which file system counts."""
-    disk = os.statvfs(directory)
-    load = Path("/proc/loadavg").read_text(encoding="ascii").split()
-    limit = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
-    return Usage(
-        _meminfo()["MemAvailable"],
-        disk.f_bavail * disk.f_frsize,
-        disk.f_blocks * disk.f_frsize,
-        int(load[3].partition("/")[2]),
-        limit,
-    )
 
 
 def capacity(directory: Path, max_pods: int) -> dict[str, str]:

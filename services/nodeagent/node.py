@@ -14,7 +14,6 @@ from services.nodeagent import machine
 from services.nodeagent.configuration import KUBELET_VERSION, METRICS_PORT, RUNTIME_VERSION, Configuration
 from services.nodeagent.images.model import Image
 from services.nodeagent.link import Api, is_offline
-from services.nodeagent.machine import Usage
 from shared.errors import AlreadyExists, ApiError, BusError, NotFound
 from shared.objects import times
 from shared.objects.volumebinding import DIRECTORY
@@ -23,19 +22,15 @@ log = logging.getLogger(__name__)
 
 CHECK_S = 10.0
 RETRY_S = 1.0
-# kubelet's default eviction thresholds
-LEAST_MEMORY_BYTES = 100 << 20
-LEAST_DISK_SHARE = 0.10
-MOST_PIDS_SHARE = 0.90
 MOST_IMAGES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Why the node is not ready ("" if it is), and how full it is."""
+    """Why the node is not ready ("" if it is), and the conditions MemoryPressure and so on that hold."""
 
     trouble: str
-    usage: Usage
+    pressures: frozenset[str] = frozenset()
 
 
 class LeaseRenewer(Protocol):
@@ -89,10 +84,7 @@ def node_status(configuration: Configuration, capacity: Mapping[str, str]) -> di
 
 def conditions(health: Health, previous: Sequence[Mapping[str, Any]], now: str) -> list[dict[str, Any]]:
     """The node's conditions; times move only when something else does."""
-    usage = health.usage
-    memory = usage.memory_available < LEAST_MEMORY_BYTES
-    disk = usage.disk_available < usage.disk_capacity * LEAST_DISK_SHARE
-    pids = usage.processes > usage.processes_limit * MOST_PIDS_SHARE
+    memory, disk, pids = (kind in health.pressures for kind in ("MemoryPressure", "DiskPressure", "PIDPressure"))
     fresh: list[dict[str, Any]] = [
         _pressure("MemoryPressure", memory, ("SufficientMemory", "sufficient memory available"), "InsufficientMemory"),
         _pressure("DiskPressure", disk, ("NoDiskPressure", "no disk pressure"), "DiskPressure"),

@@ -171,6 +171,26 @@ class TestCluster:
             plan.write_text(whole)
             os.kill(supervisor, signal.SIGHUP)
 
+    @contextmanager
+    def configured(self, name: str, **environment: str) -> Iterator[None]:
+        """A process runs with more variables during the block; it is killed and started again around it."""
+        plan = self.run / "plan.json"
+        whole = plan.read_text()
+        changed = json.loads(whole)
+        next(spec for spec in changed if spec["name"] == name)["env"].update(environment)
+        self._restart_with(name, json.dumps(changed))
+        try:
+            yield
+        finally:
+            self._restart_with(name, whole)
+
+    def _restart_with(self, name: str, plan: str) -> None:
+        before = self.pid(name)
+        (self.run / "plan.json").write_text(plan)
+        os.kill(self.pid("supervisor"), signal.SIGHUP)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: running(self.run).get(name, before) != before, f"{name} to start again")
+
     def in_node(self, node: str, *argv: str) -> str:
         """Run a command in a node's network namespace."""
         return subprocess.run(

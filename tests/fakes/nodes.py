@@ -355,6 +355,7 @@ class FakeNode:
         self.recorder = FakeRecorder()
         self.prober = FakeProber()
         self.services: list[dict[str, Any]] | None = []
+        self.admission: Callable[[Mapping[str, Any]], tuple[str, str] | None] = lambda pod: None
         self.manager = PodManager(self.network)
         self.events = Events(self.recorder, "n1")
         self._task: asyncio.Task[None] | None = None
@@ -422,7 +423,7 @@ class FakeNode:
             domain="cluster.local",
             memory_bytes=8 << 30,
             clock=time.time,
-            admit=lambda pod: None,
+            admit=lambda pod: self.admission(pod),
             choose_range=lambda: namespaces.choose_range(
                 {worker.record.user_range for worker in manager.workers.values()}, "n1"
             ),

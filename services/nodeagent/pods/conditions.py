@@ -17,7 +17,7 @@ def conditions(
     previous: Sequence[Mapping[str, Any]],
     now: str,
 ) -> list[_Condition]:
-    """The five conditions an agent owns; `statuses` by container name, `now` as RFC 3339."""
+    """The conditions an agent owns; `statuses` by container name, `now` as RFC 3339."""
     containers_ready = _containers_ready(pod, phase, statuses)
     fresh = [
         _ready_to_start(record),
@@ -28,6 +28,9 @@ def conditions(
     scheduled = next((c for c in previous if c.get("type") == "PodScheduled"), None)
     if scheduled is None:
         fresh.append({"type": "PodScheduled", "status": "True"})
+    if record.disruption:
+        reason = {"reason": "TerminationByKubelet", "message": record.disruption}
+        fresh.append({"type": "DisruptionTarget", "status": "True", **reason})
     before = {c.get("type"): c for c in previous}
     for condition in fresh:
         old = before.get(condition["type"])

@@ -110,6 +110,13 @@ class Effects:
             case _:
                 raise TypeError(f"{instruction} is no job")
 
+    def end(self, reason: str, message: str, grace: float) -> None:
+        """End the pod as failed, within `grace` seconds."""
+        now = self._tools.clock()
+        self._record.stop_by = now + grace
+        apply.apply(self._record, self._pod, EndPod(reason, message), now)
+        self._cancel_beginnings()
+
     def _cancel_beginnings(self) -> None:
         self._jobs.cancel("volumes", "refresh", "pull", "post-start", "network")
         self._probes.end_restarts()

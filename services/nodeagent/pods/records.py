@@ -123,8 +123,8 @@ class PodRecord:
     """One pod. Times in unix seconds; `sandbox_attempt` -1 means that no sandbox was ever made.
 
     `stop_by` is the deadline of a pod that is ending, 0 while it is not; `deleted` and `grace` (seconds) tell that the
-    API wants it gone; `finished` that it ended by itself. `user_range` is the first user id on the node of a pod with
-    its own user namespace.
+    API wants it gone; `finished` that it ended by itself; `disruption` is why the node ended it, if it was the node.
+    `user_range` is the first user id on the node of a pod with its own user namespace.
     """
 
     uid: str
@@ -139,6 +139,7 @@ class PodRecord:
     grace: float = 0.0
     end_reason: str = ""
     end_message: str = ""
+    disruption: str = ""
     finished: bool = False
     # not durable
     sandbox_ready: bool = False
@@ -183,5 +184,6 @@ _POD_DURABLE = (
     "grace",
     "end_reason",
     "end_message",
+    "disruption",
     "finished",
 )

@@ -89,6 +89,21 @@ class PodWorker:
         self.removed = True
         self._wake.set()
 
+    def end(self, reason: str, message: str, grace: float, *, disruption: str = "") -> None:
+        """The node ends the pod within `grace` seconds; `disruption` is what its condition DisruptionTarget says."""
+        record = self.record
+        if record.finished or record.deleted:
+            return
+        record.disruption = disruption
+        self._effects.end(reason, message, grace)
+        self._wake.set()
+
+    async def wait_cleaned(self) -> None:
+        """Wait until nothing of the pod runs here or is mounted any more."""
+        while not (self.record.cleaned or self.done):
+            with self.exits() as event:
+                await event.wait()
+
     def objects_changed(self) -> None:
         """A ConfigMap or Secret that the pod refers to has changed."""
         self._retry_starts()
@@ -183,6 +198,8 @@ class PodWorker:
             self._publish()
             self._save()
             self._tell_back_off()
+            if self.record.cleaned:
+                self._tell_exits()
             if not plan.instructions:
                 await self._effects.remove_garbage()
                 self.done = self.removed and self.record.deleted and self.record.cleaned
