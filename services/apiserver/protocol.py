@@ -6,17 +6,19 @@ rule of the API is written once. Handlers return one of the outcome classes or r
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
-from services.apiserver.routes import Target
 from shared.errors import BadRequest
 from shared.identity.users import User
 from shared.objects import times
 from shared.objects.registry import Resource
 from shared.state.cache import Record
+
+if TYPE_CHECKING:
+    from services.apiserver.routes import Target  # which is told in terms of requests
 
 Object = dict[str, Any]
 
@@ -63,7 +65,7 @@ class Request:
     body: bytes
     warnings: list[str] = field(default_factory=list)
     # what the pipeline found it to ask for
-    target: Target | None = None
+    target: "Target | None" = None
     verb: str = ""
 
     def time_limit(self, most: float) -> float:

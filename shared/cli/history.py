@@ -20,13 +20,13 @@ import yaml
 from shared.bus.connection import connect
 from shared.bus.jetstream import JetStream
 from shared.cli import kinds, moments
+from shared.cli.bus import admin
 from shared.cli.client import ApiSession
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.cli.differences import bare, differences
 from shared.cli.kinds import Kind
 from shared.errors import Gone
 from shared.events.subjects import Ref
-from shared.settings import Settings
 from shared.state import floors
 from shared.state.cache import Cache
 from shared.state.history import History, revision_at
@@ -203,12 +203,12 @@ def _kind(cluster: Cluster, word: str) -> Kind:
 
 
 async def _revisions(cluster: Cluster, kind: Kind, args: argparse.Namespace) -> list[Record]:
-    async with connect(_bus(cluster), "wherry history") as bus:
+    async with connect(admin(cluster), "wherry history") as bus:
         return await History(bus, Cache()).revisions(_ref(kind, args))
 
 
 async def _two(cluster: Cluster, kind: Kind, args: argparse.Namespace) -> tuple[Record | None, Record | None]:
-    async with connect(_bus(cluster), "wherry diff") as bus:
+    async with connect(admin(cluster), "wherry diff") as bus:
         floor = (await floors.read(JetStream(bus))).revision
         records = await History(bus, Cache()).revisions(_ref(kind, args))
         states = []
@@ -223,22 +223,12 @@ async def _two(cluster: Cluster, kind: Kind, args: argparse.Namespace) -> tuple[
 
 
 async def _revision_at(cluster: Cluster, moment: float) -> int:
-    async with connect(_bus(cluster), "wherry get") as bus:
+    async with connect(admin(cluster), "wherry get") as bus:
         return await revision_at(bus, moment)
 
 
 def _ref(kind: Kind, args: argparse.Namespace) -> Ref:
     return Ref(kind.group, kind.plural, args.namespace if kind.namespaced else "", args.name)
-
-
-def _bus(cluster: Cluster) -> Any:
-    return Settings.from_environment(
-        {
-            "WHERRY_BUS_URL": f"tls://{cluster.bus_address}",
-            "WHERRY_BUS_CA": str(cluster.pki / "ca.crt"),
-            "WHERRY_BUS_CREDENTIALS": str(cluster.credentials / "admin.json"),
-        }
-    ).bus()
 
 
 def _named(text: str, revision: int) -> str:

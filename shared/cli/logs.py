@@ -15,7 +15,7 @@ import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ import msgspec
 from shared.bus.connection import connect
 from shared.bus.consumer import Delivery, PullConsumer
 from shared.bus.jetstream import JetStream
-from shared.cli.bus import bus_url
+from shared.cli.bus import admin
 from shared.cli.cluster import Cluster, ClusterError, data_directory, existing
 from shared.errors import BrokerError, BusTimeout, Disconnected, NoResponders
 from shared.events.subjects import token
@@ -252,14 +252,6 @@ def nanoseconds(text: str) -> int:
 
 def _bus(data: str | None) -> BusSettings:
     """The admin's way to the bus: WHERRY_BUS_* if set, else what `wherry up` wrote in the data directory."""
-    settings = Settings.from_environment()
     if data or not os.environ.get("WHERRY_BUS_URL"):
-        directory = data_directory(data)
-        cluster: Cluster = Cluster.load(directory) or existing(data)
-        settings = replace(
-            settings,
-            bus_url=bus_url(cluster),
-            bus_ca=cluster.pki / "ca.crt",
-            bus_credentials=cluster.credentials / "admin.json",
-        )
-    return settings.bus()
+        return admin(Cluster.load(data_directory(data)) or existing(data))
+    return Settings.from_environment().bus()
