@@ -257,6 +257,10 @@ async def test_a_claim_whose_volume_is_removed_is_lost() -> None:
         await settled(world)
         world.remove(the_volume(world, "v"))
         await settled(world)
+        assert phases(world)["data"] == "Bound"  # the volume is protected while it is bound
+        world.edit(the_volume(world, "v"), lambda new: new["metadata"].pop("finalizers"))
+        world.remove(the_volume(world, "v"))
+        await settled(world)
     assert phases(world) == {"data": "Lost"}
     assert "ClaimLost" in events(world)
 
