@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from services.apiserver.admission import (
     certificates,
+    expressions,
     ingresses,
     namespaces,
     nodes,
@@ -86,6 +87,7 @@ class Admission:
         self.security.check(asked)
         storage.check(self.store, asked)
         certificates.check(asked)
+        expressions.check(asked)
         pods.check_default_class(self.store, asked)
 
     def check_delete(self, resource: Resource, name: str) -> None:

@@ -28,6 +28,7 @@ SERVICE_ACCOUNT = "system:serviceaccount:"
 BY_REQUEST = object_of(AUTHORIZER.name, {"requestResource": RESOURCE_CHECK})
 WEBHOOK: Mapping[str, Type] = {"object": DYN, "oldObject": DYN, "request": DYN, "authorizer": BY_REQUEST}
 POLICY: Mapping[str, Type] = {**WEBHOOK, "namespaceObject": DYN}
+NO_TYPES: Mapping[str, Type] = {}
 # the fields of a namespace that policies see (CreateNamespaceObject of Kubernetes)
 NAMESPACE_METADATA = (
     "name",

@@ -81,6 +81,13 @@ class Matcher:
                 return one
         return None
 
+    def covers(self, operation: Operation, name: str) -> bool:
+        """Whether a binding's rules take an operation in; without rules they take whatever is not excluded."""
+        if self.rules:
+            return self.resource_of(operation, name) is not None
+        candidates = [operation.resource, *(() if self.exact else equivalents(operation.resource))]
+        return not any(_rule_matches(rule, one, operation, name) for rule in self.excluded for one in candidates)
+
     def selects(self, asked: Attributes, store: Store) -> bool:
         """Whether labels of the namespace and of the object (new or old) are the ones that are wanted."""
         if not self.namespaces.everything:

@@ -7,7 +7,19 @@ from collections.abc import Mapping
 from shared.objects.cel import types
 from shared.objects.cel.declarations import Library
 from shared.objects.cel.errors import CompilationError, Issue
-from shared.objects.cel.syntax import Bind, Call, Ident, ListLiteral, Literal, Loop, MapLiteral, Node, Select
+from shared.objects.cel.syntax import (
+    Bind,
+    Call,
+    Ident,
+    ListLiteral,
+    Literal,
+    Loop,
+    MapLiteral,
+    Message,
+    Node,
+    Select,
+    dotted,
+)
 from shared.objects.cel.types import BOOL, DYN, INT, Type, fits, joined, list_of, map_of, optional_of, substitute
 from shared.objects.cel.values import UInt
 
@@ -80,6 +92,8 @@ class _Checker:
                 return self.list(node)
             case MapLiteral():
                 return self.map(node)
+            case Message():
+                return self.message(node)
             case Loop():
                 return self.loop(node)
             case Bind():
@@ -198,6 +212,25 @@ class _Checker:
             value = kept if value is None else joined(value, kept)
         return map_of(key if key is not None else DYN, value if value is not None else DYN)
 
+    def message(self, node: Message) -> Type:
+        """The names of types that may be written are declared as variables: they stand for the types themselves."""
+        declared = self.variable(node.name.partition(".")[0])
+        if declared is None or declared.name != "type":
+            return self.issue(node.at, f"undeclared reference to '{node.name}' (in container '')")
+        made = declared.parameters[0]
+        for name, value, optional in node.entries:
+            found = self.visit(value)
+            if optional:
+                found = self.inside_optional(value, found)
+            if made.fields is None:
+                continue
+            wanted = made.fields.get(name)
+            if wanted is None:
+                self.issue(node.at, f"undefined field '{name}'")
+            elif not fits(wanted, found, {}):
+                self.issue(node.at, f"expected type of field '{name}' is '{wanted}' but provided type is '{found}'")
+        return made
+
     def inside_optional(self, node: Node, found: Type) -> Type:
         if found.name == "optional_type":
             return found.parameters[0]
@@ -252,18 +285,6 @@ class _Checker:
         if node.macro == "optMap":
             return optional_of(body)
         return body
-
-
-def dotted(node: Node) -> str | None:
-    """The name a chain of plain selections spells, for example google.protobuf.Timestamp; None for anything else."""
-    parts: list[str] = []
-    while isinstance(node, Select) and not node.test and not node.optional:
-        parts.append(node.field)
-        node = node.operand
-    if not isinstance(node, Ident):
-        return None
-    parts.append(node.name)
-    return ".".join(reversed(parts))
 
 
 def _signature(given: list[Type], member: bool) -> str:

@@ -10,10 +10,22 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.objects.cel.checking import TYPE_NAMES, dotted
+from shared.objects.cel.checking import TYPE_NAMES
 from shared.objects.cel.declarations import Library, Overload
 from shared.objects.cel.errors import BudgetError, EvaluationError
-from shared.objects.cel.syntax import Bind, Call, Ident, ListLiteral, Literal, Loop, MapLiteral, Node, Select
+from shared.objects.cel.syntax import (
+    Bind,
+    Call,
+    Ident,
+    ListLiteral,
+    Literal,
+    Loop,
+    MapLiteral,
+    Message,
+    Node,
+    Select,
+    dotted,
+)
 from shared.objects.cel.values import NONE, CelOptional, Duration, Opaque, Timestamp, TypeValue, UInt
 
 PER_CALL = 1_000_000
@@ -84,6 +96,8 @@ class _Builder:
                 return self.list(node)
             case MapLiteral():
                 return self.map(node)
+            case Message():
+                return self.message(node)
             case Loop():
                 return self.loop(node)
             case Bind():
@@ -183,6 +197,22 @@ class _Builder:
                 if key in made:
                     raise EvaluationError(f"Failed with repeated key [{key}]")
                 made[key] = value
+            return made
+
+        return run
+
+    def message(self, node: Message) -> Run:
+        parts = [(entry.name, self.build(entry.value), entry.optional) for entry in node.entries]
+
+        def run(frame: Frame) -> dict[str, Any]:
+            frame.budget.spend(40)
+            made: dict[str, Any] = {}
+            for name, part, optional in parts:
+                value = part(frame)
+                if not optional:
+                    made[name] = value
+                elif _present(value):
+                    made[name] = value.value
             return made
 
         return run

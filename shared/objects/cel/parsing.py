@@ -7,7 +7,21 @@ from typing import NoReturn
 from shared.objects.cel import macros
 from shared.objects.cel.errors import CompilationError, Issue
 from shared.objects.cel.lexing import Token, tokens
-from shared.objects.cel.syntax import Bind, Call, Entry, Ident, ListLiteral, Literal, Loop, MapLiteral, Node, Select
+from shared.objects.cel.syntax import (
+    Bind,
+    Call,
+    Entry,
+    FieldEntry,
+    Ident,
+    ListLiteral,
+    Literal,
+    Loop,
+    MapLiteral,
+    Message,
+    Node,
+    Select,
+    dotted,
+)
 
 MAX_LENGTH = 100_000
 """Characters of an expression, as in cel-go."""
@@ -136,6 +150,9 @@ class _Parser:
                 index = self.expression()
                 self.expect("]")
                 tree = Call(token.at, "_[?_]" if optional else "_[_]", None, [tree, index])
+            elif token.kind == "{" and (name := dotted(tree)) is not None:
+                self.take()
+                tree = self.message(token, name)
             else:
                 return tree
 
@@ -207,6 +224,19 @@ class _Parser:
             elements.append(self.expression())
         return ListLiteral(opening.at, elements, frozenset(optional))
 
+    def message(self, opening: Token, name: str) -> Node:
+        entries: list[FieldEntry] = []
+        while self.accept("}") is None:
+            if entries:
+                self.expect(",")
+                if self.accept("}") is not None:
+                    break
+            optional = self.accept("?") is not None
+            field = self.accept("quoted") or self.expect("ident")
+            self.expect(":")
+            entries.append(FieldEntry(str(field.value), self.expression(), optional))
+        return Message(opening.at, name, entries)
+
     def map(self, opening: Token) -> Node:
         entries: list[Entry] = []
         while self.accept("}") is None:
@@ -242,6 +272,8 @@ def children(node: Node) -> list[Node]:
             return node.elements
         case MapLiteral():
             return [part for key, value, _ in node.entries for part in (key, value)]
+        case Message():
+            return [entry.value for entry in node.entries]
         case Loop():
             return [one for one in (node.range, node.condition, node.result) if one is not None]
         case Bind():

@@ -63,6 +63,22 @@ class MapLiteral(Node):
     entries: list[Entry]
 
 
+class FieldEntry(NamedTuple):
+    """A field of a message; the value of an optional one may be left out."""
+
+    name: str
+    value: Node
+    optional: bool
+
+
+@dataclass(slots=True)
+class Message(Node):
+    """`Object.metadata{name: 'x'}`: an object of a named type, written field by field."""
+
+    name: str
+    entries: list[FieldEntry]
+
+
 @dataclass(slots=True)
 class Loop(Node):
     """A comprehension macro over `range`: all, exists, exists_one, map, filter, transformList, transformMap...
@@ -85,3 +101,15 @@ class Bind(Node):
     name: str
     value: Node
     body: Node
+
+
+def dotted(node: Node) -> str | None:
+    """The name a chain of plain selections spells, for example google.protobuf.Timestamp; None for anything else."""
+    parts: list[str] = []
+    while isinstance(node, Select) and not node.test and not node.optional:
+        parts.append(node.field)
+        node = node.operand
+    if not isinstance(node, Ident):
+        return None
+    parts.append(node.name)
+    return ".".join(reversed(parts))

@@ -126,3 +126,10 @@ library.method("format", (STRING, list_of(DYN)), STRING, formatting.render, cost
 library.function("strings.quote", (STRING,), STRING, _quote, cost=_READ)
 library.function("base64.encode", (BYTES,), STRING, lambda data: base64.b64encode(data).decode(), cost=_READ)
 library.function("base64.decode", (STRING,), BYTES, _decode, cost=_READ)
+library.function(
+    "jsonpatch.escapeKey",
+    (STRING,),
+    STRING,
+    lambda text: text.replace("~", "~0").replace("/", "~1"),
+    cost=traversal(0),
+)
