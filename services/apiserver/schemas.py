@@ -1,7 +1,7 @@
-"""The OpenAPI documents, by which clients explain kinds and check manifests; built once per group version."""
+"""The OpenAPI documents, by which clients explain kinds and check manifests; built when first asked for."""
 
 import hashlib
-from urllib.parse import urlsplit
+from collections.abc import Callable
 
 from services.apiserver.failures import not_acceptable
 from services.apiserver.negotiation import parse
@@ -9,64 +9,84 @@ from services.apiserver.protocol import JSON, Object, Outcome, Raw, Request
 from shared.objects import json, openapi
 
 ROOT = "/openapi/v3"
+V2 = "/openapi/v2"
 NO_CACHE = ("Cache-Control", "no-cache, private")
-V2_PROTOBUF = (
-    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
-    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-)
-V3_PROTOBUF = (
-    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
-    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
-)
+FOREVER = ("Cache-Control", "public, immutable")
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+V3_PROTOBUF = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 
 
 class Schemas:
-    """Serves /openapi/v3 and below."""
+    """Serves /openapi/v2, and /openapi/v3 and below."""
 
     def __init__(self) -> None:
-        self._documents: dict[str, tuple[bytes, str]] = {}
-        self._index: dict[str, str] | None = None
+        self._bodies: dict[tuple[str, str], bytes] = {}
+        self._digests: dict[str, str] = {}
+        self._names: tuple[str, ...] = ()
 
     def serve(self, request: Request) -> Outcome | None:
         """The document at a path; None if the path is none of these."""
-        if request.path.rstrip("/") == ROOT:
-            paths = {
-                name: {"serverRelativeURL": f"{ROOT}/{name}?hash={self._document(name)[1]}"} for name in self._names()
-            }
+        path = request.path.rstrip("/")
+        if path == V2:
+            return self._answer(request, V2, V2_PROTOBUF)
+        if path == ROOT:
+            paths = {name: {"serverRelativeURL": f"{ROOT}/{name}?hash={self._digest(name)}"} for name in self._served()}
             return Raw(json.encode({"paths": paths}), JSON)
-        if not request.path.startswith(f"{ROOT}/"):
+        if not path.startswith(f"{ROOT}/"):
             return None
-        name = request.path.removeprefix(f"{ROOT}/").rstrip("/")
-        if name not in self._names():
+        name = path.removeprefix(f"{ROOT}/")
+        if name not in self._served():
             return Raw(b"", "", 404)
-        _require_json(request.headers.get("accept", ""))
-        body, digest = self._document(name)
+        return self._answer(request, name, V3_PROTOBUF)
+
+    def _answer(self, request: Request, name: str, protobuf: str) -> Outcome:
+        media = _choose(request.headers.get("accept", ""), protobuf)
+        digest = self._digest(name)
         asked = request.query.get("hash")
         if asked and asked != digest:
             return Raw(b"", JSON, 301, (("Location", f"{ROOT}/{name}?hash={digest}"),))
-        cache = ("Cache-Control", "public, immutable") if asked else NO_CACHE
-        headers = (("ETag", f'"{digest}"'), ("Vary", "Accept"), cache)
+        headers = (("ETag", f'"{digest}"'), ("Vary", "Accept"), FOREVER if asked else NO_CACHE)
         if f'"{digest}"' in request.headers.get("if-none-match", ""):
             return Raw(b"", "", 304, headers)
-        return Raw(body, JSON, 200, headers)
+        return Raw(self._body(name, media), media, 200, headers)
 
-    def _names(self) -> dict[str, str]:
-        if self._index is None:
-            found: dict[str, Object] = openapi.index()["paths"]
-            self._index = {name: urlsplit(entry["serverRelativeURL"]).path for name, entry in found.items()}
-        return self._index
+    def _served(self) -> tuple[str, ...]:
+        if not self._names:
+            self._names = tuple(openapi.index()["paths"])
+        return self._names
 
-    def _document(self, name: str) -> tuple[bytes, str]:
-        known = self._documents.get(name)
-        if known is None:
-            parts = name.split("/")
-            group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
-            body = json.encode(openapi.document(group, version))
-            known = self._documents[name] = body, hashlib.sha256(body).hexdigest().upper()
-        return known
+    def _digest(self, name: str) -> str:
+        if name not in self._digests:
+            self._digests[name] = hashlib.sha256(self._body(name, JSON)).hexdigest().upper()
+        return self._digests[name]
+
+    def _body(self, name: str, media: str) -> bytes:
+        key = name, media
+        if key not in self._bodies:
+            if name == V2:
+                made = openapi.version2.document(map(openapi.document, self._served()))
+            else:
+                made = openapi.document(name)
+            self._bodies[key] = _ENCODINGS[media](made)
+        return self._bodies[key]
 
 
-def _require_json(header: str) -> None:
+_ENCODINGS: dict[str, Callable[[Object], bytes]] = {
+    JSON: json.encode,
+    V2_PROTOBUF: openapi.gnostic.encode_v2,
+    V3_PROTOBUF: openapi.gnostic.encode_v3,
+}
+
+
+def _choose(header: str, protobuf: str) -> str:
+    """JSON or the protobuf form, which clients also ask for by its old name. NotAcceptable for anything else."""
     clauses = parse(header)
-    if clauses and not any(clause.media in (JSON, "*/*") for clause in clauses):
-        raise not_acceptable((JSON,))
+    for clause in clauses:
+        media = clause.media.replace("@", ".")
+        if media == protobuf:
+            return protobuf
+        if media in (JSON, "*/*"):
+            return JSON
+    if clauses:
+        raise not_acceptable((JSON, protobuf))
+    return JSON

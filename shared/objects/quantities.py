@@ -15,6 +15,8 @@ SUFFIX_WRONG = "unable to parse quantity's suffix"
 
 _PARTS = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([a-zA-Z]*[-+]?[0-9]*)", re.ASCII)
 _ALLOWED = re.compile(r"[+-]?[0-9.]+[eEinumkKMGTP]*[-+]?[0-9]*", re.ASCII)
+# what Kubernetes keeps as it was written, leading zeros and all
+_PLAIN = re.compile(r"[0-9]{1,18}", re.ASCII)
 _EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)", re.ASCII)
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _DECIMAL_SUFFIX = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
@@ -44,7 +46,9 @@ def milli(text: str) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def canonical(text: str) -> str:
-    """The text the server would answer with: 1024Ki is 1Mi, 0.5 is 500m, 1.5Gi is 1536Mi."""
+    """The text the server would answer with: 1024Ki is 1Mi, 0.5 is 500m, 1.5Gi is 1536Mi, and 0010 stays as it is."""
+    if _PLAIN.fullmatch(text):
+        return text
     nano, family = _read(text)
     return _write(nano, family)
 
@@ -52,6 +56,8 @@ def canonical(text: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def rounded_to_milli(text: str) -> str:
     """The canonical text after rounding up to thousandths, as the defaults of resource lists do."""
+    if _PLAIN.fullmatch(text):
+        return text
     nano, family = _read(text)
     return _write(_divide_up(nano, 10**6) * 10**6, family)
 

@@ -1,5 +1,6 @@
-"""OpenAPI v3 documents of the served group versions, made from the schema."""
+"""OpenAPI documents of what is served, made from the schema: version 3 by group version, version 2 in one."""
 
+from shared.objects.openapi import gnostic, version2
 from shared.objects.openapi.document import document, index
 
-__all__ = ["document", "index"]
+__all__ = ["document", "gnostic", "index", "version2"]

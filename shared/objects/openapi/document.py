@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.objects import registry
-from shared.objects.openapi import paths, schemas
+from shared.objects.openapi import paths, roots, schemas
 from shared.objects.registry import Resource
 
 VERSION = "v1.36.2"
@@ -14,22 +14,29 @@ VERSION = "v1.36.2"
 
 def index() -> dict[str, Any]:
     """The /openapi/v3 index: `{"paths": {"apis/apps/v1": {"serverRelativeURL": ...}}}`, without content hashes."""
-    names = dict.fromkeys(_name(one.group, one.version) for one in registry.all_resources())
+    served = _group_versions(registry.all_resources())
+    names = sorted({*roots.names(group for group, _version in served), *(_name(*one) for one in served)})
     return {"paths": {name: {"serverRelativeURL": f"/openapi/v3/{name}"} for name in names}}
 
 
-def document(group: str, version: str) -> dict[str, Any]:
-    """The OpenAPI v3 document of a group version; KeyError if it is not served."""
-    resources = [one for one in registry.all_resources() if (one.group, one.version) == (group, version)]
-    if not resources:
-        raise KeyError(f"group version {_name(group, version)} is not served")
+def document(name: str) -> dict[str, Any]:
+    """The OpenAPI v3 document of that name in the index; KeyError if there is none."""
     served = _group_versions(registry.all_resources())
+    if name in roots.names(group for group, _version in served):
+        return _document(roots.operations(name), schemas.structs(roots.STRUCTS, served) | roots.SCHEMAS)
+    resources = [one for one in registry.all_resources() if _name(one.group, one.version) == name]
+    if not resources:
+        raise KeyError(f"OpenAPI document {name} does not exist")
+    return _document(paths.operations(resources), schemas.reachable(resources, served))
+
+
+def _document(operations: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
-        "paths": paths.operations(resources),
+        "paths": operations,
         "components": {
-            "schemas": schemas.reachable(resources, served),
+            "schemas": components,
             "securitySchemes": {
                 "BearerToken": {
                     "type": "apiKey",

@@ -10,7 +10,7 @@ from shared.objects.openapi import schemas
 from shared.objects.registry import Resource
 from shared.objects.schema import Struct, Subresource
 
-_MEDIA = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+MEDIA = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _WATCH_MEDIA = ("application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
 _PATCH_MEDIA = (
     "application/json-patch+json",
@@ -53,6 +53,7 @@ _LIST = (
     _query("resourceVersion", "string", "version the answer is about"),
     _query("resourceVersionMatch", "string", "how resourceVersion is meant: Exact or NotOlderThan"),
     _query("sendInitialEvents", "boolean", "start a watch with the present objects and a bookmark"),
+    _query("shardSelector", "string", "reserved by Kubernetes for lists of a part of the objects; has no effect"),
     _query("timeoutSeconds", "integer", "how long a list or watch may take"),
     _query("watch", "boolean", "watch for changes instead of listing"),
 )
@@ -80,13 +81,13 @@ def operations(resources: Iterable[Resource]) -> dict[str, Any]:
 
 
 def _discovery_path(resource: Resource) -> dict[str, Any]:
-    group, version = _camel_group(resource.group), _camel(resource.version)
+    group, version = camel_group(resource.group), _camel(resource.version)
     answer = schemas.reference(schema.struct("meta/v1.APIResourceList").openapi_name)
     get = {
-        "tags": [f"{_snake_group(resource.group)}_{resource.version}"],
+        "tags": [f"{snake_group(resource.group)}_{resource.version}"],
         "operationId": f"get{group}{version}APIResources",
         "responses": {
-            "200": {"description": "OK", "content": {one: {"schema": answer} for one in _MEDIA}},
+            "200": {"description": "OK", "content": {one: {"schema": answer} for one in MEDIA}},
             "401": {"description": "Unauthorized"},
         },
     }
@@ -237,16 +238,16 @@ def _operation(
     subresource: Subresource | None = None,
     spoken: Struct | None = None,
 ) -> dict[str, Any]:
-    group = _camel_group(resource.group)
+    group = camel_group(resource.group)
     scope = "Namespaced" if resource.namespaced and not everywhere else ""
     tail = "List" if list_of else _camel(subresource.name) if subresource is not None else ""
     tail += "ForAllNamespaces" if everywhere else ""
-    media = (*_MEDIA, *_WATCH_MEDIA) if watchable else _MEDIA
+    media = (*MEDIA, *_WATCH_MEDIA) if watchable else MEDIA
     said = spoken or resource.schema
     group_name, version = said.group_version
     ok = {"description": "OK", "content": {one: {"schema": schemas.reference(answer)} for one in media}}
     made: dict[str, Any] = {
-        "tags": [f"{_snake_group(resource.group)}_{resource.version}"],
+        "tags": [f"{snake_group(resource.group)}_{resource.version}"],
         "operationId": f"{word}{group}{_camel(resource.version)}{infix}{scope}{resource.kind}{tail}",
         "parameters": list(query),
         "responses": dict.fromkeys(_codes(action), ok) | {"401": {"description": "Unauthorized"}},
@@ -271,11 +272,13 @@ def _short_group(group: str) -> str:
     return group.removesuffix(".k8s.io") or "core"
 
 
-def _camel_group(group: str) -> str:
+def camel_group(group: str) -> str:
+    """A group in the names of operations: apps -> Apps, rbac.authorization.k8s.io -> RbacAuthorization."""
     return "".join(_camel(part) for part in _short_group(group).split("."))
 
 
-def _snake_group(group: str) -> str:
+def snake_group(group: str) -> str:
+    """A group in tags: apps, rbacAuthorization."""
     first, *rest = _short_group(group).split(".")
     return first + "".join(_camel(part) for part in rest)
 

@@ -75,7 +75,16 @@ def reachable(resources: Iterable[Resource], served: list[tuple[str, str]]) -> d
             kind = subresource_kind(one.group, one.version, one.kind)
             if kind is not None:
                 waiting.append(kind)
-    found: dict[str, Any] = {PATCH: {"type": "object"}}
+    return dict(sorted((_reachable(waiting, served) | {PATCH: {"type": "object"}}).items()))
+
+
+def structs(names: Iterable[str], served: list[tuple[str, str]]) -> dict[str, Any]:
+    """The schemas of some structs ("meta/v1.APIGroup") and everything they hold, by name."""
+    return _reachable([schema.struct(name) for name in names], served)
+
+
+def _reachable(waiting: list[Struct], served: list[tuple[str, str]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     while waiting:
         struct = waiting.pop()
         if struct.openapi_name in found:
@@ -130,6 +139,9 @@ def _field(field: Field) -> dict[str, Any]:
         made["x-kubernetes-list-map-keys"] = list(field.map_keys)
     if field.map_type:
         made["x-kubernetes-map-type"] = field.map_type
+    if "$ref" in made and len(made) > 1:
+        # nothing may stand beside a reference
+        return {"allOf": [{"$ref": made.pop("$ref")}], **made}
     return made
 
 

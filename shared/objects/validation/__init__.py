@@ -107,6 +107,7 @@ _CREATE: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
     ("", "Pod"): pods.pod,
     ("", "PodTemplate"): workloads.pod_template,
     ("", "ReplicationController"): workloads.replication_controller,
+    ("", "Namespace"): metadata.namespace,
     ("", "ResourceQuota"): quotas.resource_quota,
     ("", "Secret"): configuration.secret,
     ("", "Service"): network.service,

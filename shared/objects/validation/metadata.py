@@ -91,20 +91,25 @@ def _masked(prefix: str) -> str:
 def _common(metadata: Mapping[str, Any]) -> list[Cause]:
     found = labels("metadata.labels", metadata.get("labels"))
     found += annotations("metadata.annotations", metadata.get("annotations"))
-    found += _finalizers(metadata.get("finalizers") or ())
+    for one in metadata.get("finalizers") or ():
+        found += _finalizer("metadata.finalizers", one)
     found += _owners(metadata.get("ownerReferences") or ())
     return found
 
 
-def _finalizers(finalizers: Any) -> list[Cause]:
+def namespace(obj: Mapping[str, Any]) -> list[Cause]:
+    """The finalizers in a namespace's spec, which go before the namespace does."""
     found: list[Cause] = []
-    for one in finalizers:
-        complaints = names.qualified_name(one)
-        found += [invalid("metadata.finalizers", one, complaint) for complaint in complaints]
-        if not complaints and "/" not in one and one not in _STANDARD_FINALIZERS:
-            detail = "name is neither a standard finalizer name nor is it fully qualified"
-            found.append(invalid("metadata.finalizers", one, detail))
+    for index, one in enumerate(obj.get("spec", {}).get("finalizers") or ()):
+        found += _finalizer(f"spec.finalizers[{index}]", one)
     return found
+
+
+def _finalizer(field: str, name: str) -> list[Cause]:
+    complaints = names.qualified_name(name)
+    if not complaints and "/" not in name and name not in _STANDARD_FINALIZERS:
+        complaints = ["name is neither a standard finalizer name nor is it fully qualified"]
+    return [invalid(field, name, complaint) for complaint in complaints]
 
 
 def _owners(owners: Any) -> list[Cause]:
