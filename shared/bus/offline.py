@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
@@ -21,12 +22,15 @@ from shared.bus.jetstream import JetStream
 from shared.bus.replicas import streams
 from shared.bus.server import Routes, ServerConfig, binary, render
 from shared.errors import BrokerError, BusError, BusTimeout, NoResponders
+from shared.kernel import syscalls
 from shared.settings import BusSettings
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 60.0
 USER = "admin"
 CONFIGURATION = "offline.conf"
+# prctl(2)
+PR_SET_PDEATHSIG = 1
 
 
 @asynccontextmanager
@@ -67,7 +71,12 @@ def _start(config: ServerConfig) -> subprocess.Popen[bytes]:
         file.write(render(config))
     with (config.store / "nats.log").open("wb") as output:
         return subprocess.Popen(
-            [str(binary()), "-c", str(path)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            [str(binary()), "-c", str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # nobody else would ever end it
+            preexec_fn=lambda: syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
         )
 
 

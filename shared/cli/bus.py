@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,8 @@ def configure(cluster: Cluster, users: Mapping[str, str]) -> list[str]:
 
 def run(coroutine: Coroutine[Any, Any, Value]) -> Value:
     """Run what talks to the bus, on the event loop that the services use."""
+    # which warns of every TLS connection that the other side closes
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(coroutine)
 

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from shared.cli import access, check, down, history, images, logs, status, up
+from shared.cli import access, backup, check, down, history, images, logs, restore, status, up
 from shared.errors import WherryError
 
 
@@ -26,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
     images.add_parser(commands)
     logs.add_parser(commands)
     history.add_parsers(commands)
+    backup.add_parser(commands)
+    restore.add_parser(commands)
     return top
 
 
