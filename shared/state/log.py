@@ -126,14 +126,17 @@ class StateLog:
         unsent = isinstance(error, NoResponders) or (isinstance(error, Disconnected) and not error.sent)
         if attempt == 0 and (unsent or isinstance(error, RevisionConflict)):
             raise error
+        # a replicated stream refuses a second attempt while the first is on its way to the replicas: then something is
+        # going to follow, and it may be ours
+        refused = isinstance(error, RevisionConflict)
         try:
             async with asyncio.timeout(SETTLE_S):
-                following = await self._following(subject, expected)
+                following = await self._following(subject, expected, wait=refused)
         except TimeoutError:
+            if refused:
+                raise BusTimeout(f"{subject}: what became of the write remained unknown") from error
             raise error from None
         if following is None:
-            if isinstance(error, RevisionConflict):
-                raise error
             return None
         sequence, found = following
         if found == write_id:
@@ -142,8 +145,8 @@ class StateLog:
             raise error
         raise RevisionConflict(f"{subject}: revision {sequence} came first", actual=sequence) from error
 
-    async def _following(self, subject: str, expected: int) -> tuple[int, str] | None:
-        """Sequence and write id of the first message on the subject after the expected one."""
+    async def _following(self, subject: str, expected: int, *, wait: bool) -> tuple[int, str] | None:
+        """Sequence and write id of the first message on the subject after the expected one, which `wait` waits for."""
         stream = streams.stream_of(subject)
         while True:
             await self._bus.wait_connected()
@@ -154,7 +157,10 @@ class StateLog:
                 await asyncio.sleep(0.1)
                 continue
             if stored is None:
-                return None
+                if not wait:
+                    return None
+                await asyncio.sleep(0.1)
+                continue
             try:
                 return stored.sequence, envelope.decode(stored.data).id
             except StateError:

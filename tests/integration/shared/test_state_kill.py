@@ -6,7 +6,7 @@ import asyncio
 
 from shared.bus.connection import connect
 from shared.bus.jetstream import JetStream
-from shared.errors import BusError, Disconnected, RevisionConflict
+from shared.errors import BusError, BusTimeout, Disconnected, RevisionConflict
 from shared.events.envelope import Author
 from shared.events.subjects import Ref
 from shared.state.cache import Cache, Change
@@ -130,6 +130,36 @@ async def test_a_write_whose_answer_was_lost_is_settled_by_its_id(nats_server: N
             outcome = exc
         assert isinstance(outcome, RevisionConflict)
         assert outcome.actual == second + 2
+
+
+async def test_a_second_attempt_that_the_first_stands_in_the_way_of_is_no_conflict(nats_server: NatsServer) -> None:
+    ref = Ref("", "pods", "default", "a")
+    body = {"metadata": {"name": "a", "namespace": "default"}}
+    async with connect(nats_server.settings("apiserver"), "writer") as bus:
+        await ensure_streams(bus)
+        log = StateLog(bus)
+        call = bus.call
+        attempts: list[tuple[object, ...]] = []
+
+        async def delay_first(subject: str, data: bytes = b"", headers: object = None, timeout: float = 5.0) -> object:
+            """A replicated stream: the first attempt is on its way, is asked for in vain, and refuses the second."""
+            if not subject.startswith("s."):
+                answer = await call(subject, data, headers, timeout)  # type: ignore[arg-type]
+                if len(attempts) == 2:
+                    attempts.append(())
+                    await call(*attempts[0])  # type: ignore[arg-type]
+                return answer
+            attempts.append((subject, data, headers))
+            if len(attempts) == 1:
+                raise BusTimeout("on purpose")
+            raise RevisionConflict("on purpose")
+
+        bus.call = delay_first  # type: ignore[method-assign, assignment]
+        revision = await log.put(ref, body, expected=0, author=AUTHOR)
+        bus.call = call  # type: ignore[method-assign]
+        stored = await JetStream(bus).last_message("STATE", "s.core.pods.default.a")
+        assert stored is not None
+        assert stored.sequence == revision
 
 
 async def test_a_log_made_anew_is_loaded_anew(nats_server: NatsServer) -> None:
