@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from shared.bus.permissions import permissions
+from shared.bus.permissions import LOGCOLLECTOR_PREFIX, permissions
 from shared.errors import SettingsError
 from shared.settings import parse_address
 
@@ -94,14 +94,7 @@ def render(config: ServerConfig) -> str:
         # the default loses acknowledged writes on power loss
         "  sync_interval: always",
         "}",
-        "accounts {",
-        "  WHERRY {",
-        f"    jetstream {{ max_consumers: {MAX_CONSUMERS} }}",
-        "    users: [",
-        *(f"      {_user(user, password, config.users)}" for user, password in sorted(config.users.items())),
-        "    ]",
-        "  }",
-        "}",
+        *_accounts(config.users),
         "authorization { timeout: 10 }",
     ]
     return "\n".join(lines) + "\n"
@@ -181,6 +174,35 @@ def _cluster(config: ServerConfig, routes: Routes) -> list[str]:
         *(f"  {line}" for line in _tls(config, mutual=True)),
         "}",
     ]
+
+
+def _accounts(users: Mapping[str, str]) -> list[str]:
+    """The users in their accounts.
+
+    Log collectors have one of their own, out of which they reach the streams as a service, whose answers can only go
+    back into it. A publish may name any subject for its acknowledgement: in the account of the streams, a collector
+    that was broken into could have the broker itself write over an object, `s.core.pods...`.
+    """
+    collectors = {user: password for user, password in users.items() if user.startswith(LOGCOLLECTOR_PREFIX)}
+    others = {user: password for user, password in users.items() if user not in collectors}
+    return [
+        "accounts {",
+        "  WHERRY {",
+        f"    jetstream {{ max_consumers: {MAX_CONSUMERS} }}",
+        '    exports: [ { service: "logs.>", accounts: [COLLECTORS] } ]',
+        *_users(others, users),
+        "  }",
+        "  COLLECTORS {",
+        '    imports: [ { service: { account: WHERRY, subject: "logs.>" } } ]',
+        *_users(collectors, users),
+        "  }",
+        "}",
+    ]
+
+
+def _users(members: Mapping[str, str], users: Mapping[str, str]) -> list[str]:
+    rows = (f"      {_user(user, password, users)}" for user, password in sorted(members.items()))
+    return ["    users: [", *rows, "    ]"]
 
 
 def _user(user: str, password: str, users: Mapping[str, str]) -> str:

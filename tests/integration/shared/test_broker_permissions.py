@@ -164,6 +164,23 @@ async def test_an_acknowledgement_cannot_be_steered_into_the_state_log(
     assert await jetstream.last_message("STATE", "s.core.pods.default.forged") is None
 
 
+async def test_a_log_collector_cannot_steer_an_acknowledgement_either(
+    nats_server: NatsServer, admin: Connection
+) -> None:
+    forged: list[str] = []
+    for subject in ("s.>", "agent.>", "_INBOX_admin.x"):
+        await admin.subscribe(subject, lambda message: forged.append(message.subject))
+    await admin.flush()
+    async with connect(nats_server.settings("logcollector-node-1"), "test") as collector:
+        for target in ("s.core.pods.default.forged", "agent.node-1.open", "_INBOX_admin.x"):
+            await collector.publish("logs.node-1.default.web.main", b"x", reply=target)
+        # an acknowledgement that goes where it should, behind all of those
+        assert await JetStream(collector).publish("logs.node-1.default.web.main", b"y") == 4
+    await admin.flush()
+    assert forged == []
+    assert await JetStream(admin).last_message("STATE", "s.core.pods.default.forged") is None
+
+
 async def test_a_request_without_api_server_fails_at_once_for_a_node_too(nats_server: NatsServer) -> None:
     async with connect(nats_server.settings("node-node-1"), "test") as node:
         with pytest.raises(NoResponders):
