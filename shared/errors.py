@@ -16,6 +16,7 @@ WherryError
 │   └── StreamBroken              a byte stream lost frames or its peer
 ├── StateError                    the state log
 │   ├── RevisionConflict          compare-and-set lost; `actual` is the subject's revision if the broker told
+│   ├── StorageFull               no room for another revision: reads go on, writes wait for space
 │   └── RevisionTooOld            the revision is below the floor; `floor` is the oldest that can be served
 ├── SettingsError                 the environment or a configuration file
 ├── RuntimeFailure                containers: the kernel or the keeper refused
@@ -266,6 +267,10 @@ class RevisionTooOld(StateError):
     def __init__(self, message: str = "revision too old", *, floor: int = 0) -> None:
         super().__init__(message)
         self.floor = floor
+
+
+class StorageFull(StateError):
+    """There is no room for another revision on the broker's disk, or in the limit of its store."""
 
 
 class SettingsError(WherryError):

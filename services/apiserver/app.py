@@ -42,6 +42,7 @@ from shared.state.feed import Feed
 from shared.state.history import History
 from shared.state.log import StateLog
 from shared.state.record import keep_decoded
+from shared.state.space import Space
 
 # objects held in decoded form, which weighs five to ten times their JSON
 MOST_DECODED = 4096
@@ -72,7 +73,8 @@ async def main(service: Service) -> None:
     pki = Pki(pki_directory(settings.data))
     async with connect(service.settings, "apiserver") as bus, contextlib.AsyncExitStack() as stack:
         await streams.ensure_streams(bus, service.settings.bus_replicas, settings.history_revisions)
-        state = await load_state(bus, service.start)
+        space = Space(settings.bus_store) if settings.bus_store else None
+        state = await load_state(bus, service.start, space)
         key = tokens.load_key(pki.service_account_key)
         parts = await assemble(bus, state, settings, key, pki.ca_certificate.read_text())
         aggregation = Aggregation(parts.store, parts.pipeline.writer, own_request())
@@ -90,7 +92,7 @@ async def main(service: Service) -> None:
         await ApiServerPort(bus, BusHandler(parts.pipeline)).run()
 
 
-async def load_state(bus: Bus, start: Start) -> State:
+async def load_state(bus: Bus, start: Start, space: Space | None = None) -> State:
     """Start the feeds of STATE and EVENTS with `start(coroutine, name=...)` and wait until both caches are loaded."""
     keep_decoded(MOST_DECODED)
     log = StateLog(bus)
@@ -109,7 +111,7 @@ async def load_state(bus: Bus, start: Start) -> State:
     start(events_feed.run(), name="feed of EVENTS")
     await state_feed.wait_loaded()
     await events_feed.wait_loaded()
-    return State(Store(state, events), lambda: state_feed.current)
+    return State(Store(state, events, space), lambda: state_feed.current)
 
 
 async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey, root_ca: str) -> Parts:

@@ -17,7 +17,7 @@ from services.apiserver.routes import Attributes, Serve, Target
 from services.apiserver.schemas import Schemas
 from services.apiserver.watch import Watcher
 from services.apiserver.write import Writer
-from shared.errors import ApiError, BusError, NoResponders, ServiceUnavailable, StateError
+from shared.errors import ApiError, BusError, NoResponders, ServiceUnavailable, StateError, StorageFull
 
 # subresources that are the object itself under other rules
 SAME_OBJECT = ("status", "finalize", "ephemeralcontainers", "resize", "approval")
@@ -55,6 +55,9 @@ class Pipeline:
             return await self._handle(request)
         except NoResponders as exc:
             raise ServiceUnavailable(NO_LEADER, details={"retryAfterSeconds": 1}) from exc
+        except StorageFull as exc:
+            # 507 is no code that clients know; after a 503 with Retry-After they try again by themselves
+            raise ServiceUnavailable(f"the state log is full: {exc}", details={"retryAfterSeconds": 5}) from exc
         except (BusError, StateError) as exc:
             raise ServiceUnavailable(
                 f"the state log cannot be reached: {exc}", details={"retryAfterSeconds": 1}

@@ -15,6 +15,7 @@ class ApiSettings:
     """Addresses are (host, port) pairs; the toleration is in seconds.
 
     Of the history of an object, `history_revisions` revisions are kept at most, and superseded ones `history_seconds`.
+    `bus_store` is where the broker keeps its files, if that is on this machine.
     """
 
     data: Path
@@ -25,11 +26,12 @@ class ApiSettings:
     node_ports: range
     history_revisions: int = HISTORY_REVISIONS
     history_seconds: int = HISTORY_S
+    bus_store: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ApiSettings":
         """Read WHERRY_DATA, WHERRY_API_ADDRESSES, WHERRY_API_ADVERTISE, WHERRY_NOT_READY_TOLERATION_SECONDS,
-        WHERRY_HISTORY_REVISIONS and WHERRY_HISTORY_SECONDS.
+        WHERRY_HISTORY_REVISIONS, WHERRY_HISTORY_SECONDS and WHERRY_BUS_STORE.
 
         SettingsError names the variable that cannot be used. The advertised address is the first one that is not on
         the loopback interface unless it is given.
@@ -38,15 +40,17 @@ class ApiSettings:
         addresses = tuple(_address("WHERRY_API_ADDRESSES", part.strip()) for part in text.split(",") if part.strip())
         if not addresses:
             raise SettingsError("WHERRY_API_ADDRESSES names no address")
+        data = Path(environment.get("WHERRY_DATA", "/var/lib/wherry"))
         reachable = [one for one in addresses if not ipaddress.ip_address(one[0]).is_loopback]
         advertised = environment.get("WHERRY_API_ADVERTISE", "")
         return cls(
-            data=Path(environment.get("WHERRY_DATA", "/var/lib/wherry")),
+            data=data,
             addresses=addresses,
             advertise=_address("WHERRY_API_ADVERTISE", advertised) if advertised else (reachable or addresses)[0],
             not_ready_toleration=_seconds(environment, "WHERRY_NOT_READY_TOLERATION_SECONDS", 30),
             service_network=ipaddress.IPv4Network(environment.get("WHERRY_SERVICE_CIDR", "10.96.0.0/16")),
             node_ports=range(30000, 32768),
+            bus_store=Path(environment.get("WHERRY_BUS_STORE") or data / "bus"),
             history_revisions=_count(environment, "WHERRY_HISTORY_REVISIONS", HISTORY_REVISIONS),
             history_seconds=_seconds(environment, "WHERRY_HISTORY_SECONDS", HISTORY_S),
         )

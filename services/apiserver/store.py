@@ -19,6 +19,7 @@ from shared.objects.registry import Resource
 from shared.state.cache import Cache, Record
 from shared.state.history import History
 from shared.state.log import CREATE, StateLog, Write
+from shared.state.space import Space
 
 # losing this often in a row means that something else is wrong than contention
 ATTEMPTS = 32
@@ -57,9 +58,10 @@ class Written:
 class Store:
     """Reads and writes objects of every resource; raises ApiErrors."""
 
-    def __init__(self, state: Stream, events: Stream) -> None:
+    def __init__(self, state: Stream, events: Stream, space: Space | None = None) -> None:
         self.state = state
         self.events = events
+        self._space = space
 
     def stream(self, resource: Resource) -> Stream:
         """The stream that holds objects of a resource."""
@@ -180,6 +182,8 @@ class Store:
         author: Author,
         along: Callable[[], Sequence[Write]] | None,
     ) -> int:
+        if self._space is not None and write.op != "delete":
+            self._space.check()
         more = along() if along is not None else ()
         try:
             if not more:

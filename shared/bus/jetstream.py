@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from shared.bus.port import Bus, parse_headers
-from shared.errors import BrokerError, BusError, BusTimeout, NoResponders, RevisionConflict
+from shared.errors import BrokerError, BusError, BusTimeout, NoResponders, RevisionConflict, StorageFull
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ WRONG_LAST_SEQUENCE_UNNAMED = 10164
 NO_MESSAGE = 10037
 # the store has reached its limit, as a whole or for one stream
 NO_RESOURCES = 10023
+NO_STORAGE = 10047
 STORE_FAILED = 10077
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
@@ -91,7 +92,8 @@ class JetStream:
     async def publish(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None = None, timeout: float = 5.0
     ) -> int:
-        """Store one message; its sequence. RevisionConflict if the expected sequence is not the last, BrokerError."""
+        """Store one message; its sequence. RevisionConflict if the expected sequence is not the last, StorageFull,
+        BrokerError."""
         message = await self._bus.call(subject, data, headers, timeout)
         return _acknowledged(subject, message.data).seq
 
@@ -118,13 +120,20 @@ class JetStream:
         """The first message on a subject at or after a sequence, from the stream's leader; None if there is none."""
         return await self._message(stream, {"next_by_subj": subject, "seq": sequence}, timeout)
 
+    async def last_sequence(self, stream: str, filters: Sequence[str]) -> int:
+        """The sequence of the newest message that fits one of the filters; 0 if there is none."""
+        found = [await self.last_message(stream, one) for one in filters]
+        return max((one.sequence for one in found if one is not None), default=0)
+
     async def message(self, stream: str, sequence: int) -> Stored | None:
         """The message with this sequence, from the stream's leader; None if it is gone."""
         return await self._message(stream, {"seq": sequence})
 
-    async def purge(self, stream: str, subject: str, before: int) -> int:
-        """Remove the messages on a subject whose sequence is below `before`; how many there were."""
-        answer = await self.api(f"STREAM.PURGE.{stream}", {"filter": subject, "seq": before}, timeout=30.0)
+    async def purge(self, stream: str, subject: str = "", before: int = 0) -> int:
+        """Remove the messages on a subject (or all) whose sequence is below `before` (or any); how many there were."""
+        which = {"filter": subject, "seq": before}
+        wanted = {key: value for key, value in which.items() if value}
+        answer = await self.api(f"STREAM.PURGE.{stream}", wanted, timeout=30.0)
         return int(answer.get("purged", 0))
 
     async def stream_info(self, stream: str, timeout: float = 5.0) -> dict[str, Any]:
@@ -199,4 +208,6 @@ def _acknowledged(subject: str, data: bytes) -> _Ack:
         raise RevisionConflict(f"{subject}: {error.description}", actual=int(actual) if actual.isdecimal() else None)
     if error.err_code == WRONG_LAST_SEQUENCE_UNNAMED:
         raise RevisionConflict(f"{subject}: {error.description}")
+    if error.err_code in (NO_RESOURCES, STORE_FAILED):
+        raise StorageFull(f"{subject}: the broker's store is full: {error.description}")
     raise BrokerError(f"{subject}: {error.description}", code=error.err_code)

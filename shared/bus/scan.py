@@ -10,13 +10,12 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from shared.bus.consumer import Delivery
+from shared.bus.consumer import Delivery, Sizes
 from shared.bus.jetstream import JetStream
 from shared.bus.port import Bus, Message
 from shared.errors import BusError, BusTimeout, Disconnected
 
 REQUEST = 500
-REQUEST_BYTES = 16 << 20
 EXPIRES_S = 2.0
 # the last message may lie on a replica that lags behind; this long without any message is too long
 SILENCE_S = 10.0
@@ -54,7 +53,7 @@ class _Scanner:
         self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
         self._bus = bus
         self._stream = stream
-        self._limit = limit
+        self._sizes = Sizes(limit)
         self._expected = 1
 
     async def create(self, filters: Sequence[str], start: int | str, headers_only: bool) -> None:
@@ -86,12 +85,13 @@ class _Scanner:
         raise BusTimeout(f"stream {self._stream} had nothing to read for {SILENCE_S:g} s")
 
     async def _request(self) -> list[Delivery]:
-        request = {"batch": self._limit, "max_bytes": REQUEST_BYTES, "expires": int(EXPIRES_S * _SECOND)}
+        limit = self._sizes.batch()
+        request = {"batch": limit, "expires": int(EXPIRES_S * _SECOND)}
         await self._bus.publish(
             f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.name}", json.dumps(request).encode(), reply=self.inbox
         )
         found: list[Delivery] = []
-        while len(found) < self._limit:
+        while len(found) < limit:
             # a request ends by itself; if its end does not come either, something is lost
             try:
                 async with asyncio.timeout(EXPIRES_S + SILENCE_S):
@@ -116,6 +116,7 @@ class _Scanner:
         if int(consumer_sequence) != self._expected:
             raise BusError(f"stream {self._stream}: message {self._expected} was expected, not {consumer_sequence}")
         self._expected += 1
+        self._sizes.count(len(message.data))
         return Delivery(
             message.subject, int(sequence), message.data, message.headers, int(time) / _SECOND, int(pending)
         )

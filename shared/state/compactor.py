@@ -18,15 +18,15 @@ from shared.bus.consumer import Delivery
 from shared.bus.jetstream import OPERATION, JetStream
 from shared.bus.port import Bus
 from shared.bus.scan import scan
-from shared.errors import BusError, RevisionConflict
+from shared.errors import BusError, RevisionConflict, StorageFull
 from shared.events.envelope import DELETE
-from shared.events.subjects import FLOOR, OBJECTS
+from shared.events.subjects import BARRIERS, FLOOR, OBJECTS
 from shared.state import floors
 from shared.state.floors import Floor
 from shared.state.history import revision_at
 from shared.state.leases import Leases
 from shared.state.record import predecessor_of
-from shared.state.streams import STATE
+from shared.state.streams import LOGS, STATE
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,9 @@ class Compactor:
                 while not lost.is_set():
                     try:
                         await self.compact()
+                    except* StorageFull as group:
+                        log.warning("the history was not compacted: %s", group.exceptions[0])
+                        await self._make_room()
                     except* (BusError, RevisionConflict) as group:
                         log.warning("the history was not compacted: %s", group.exceptions[0])
                     with contextlib.suppress(TimeoutError):
@@ -77,6 +80,18 @@ class Compactor:
             floor = await floors.write(self._jetstream, floor._replace(purged=floor.revision))
             log.info("history begins at revision %d, %d older revisions were removed", floor.revision, removed)
         return floor
+
+    async def _make_room(self) -> None:
+        """Free the store of what nobody will miss, so that the floor can be published and the history make way."""
+        try:
+            barriers = await self._jetstream.purge(STATE, BARRIERS)
+            state = (await self._jetstream.stream_info(LOGS))["state"]
+            tenth = int(state["first_seq"]) + int(state["messages"]) // 10
+            lines = await self._jetstream.purge(LOGS, before=tenth)
+        except BusError as exc:
+            log.warning("no room was made: %s", exc)
+        else:
+            log.warning("made room: %d barriers and the oldest %d messages of logs are gone", barriers, lines)
 
     async def _purge(self, first: int, last: int) -> int:
         """Remove what the messages from `first` to `last` superseded, and their tombstones; how many messages went."""

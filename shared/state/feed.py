@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from shared.bus.consumer import Delivery, PullConsumer
 from shared.bus.jetstream import BATCH, BATCH_COMMIT, MARKER, TTL, JetStream
 from shared.bus.port import Bus
-from shared.errors import BrokerError, BusError, StateError
+from shared.errors import BusError, StateError, StorageFull
 from shared.events.envelope import Author
 from shared.events.subjects import BARRIERS, EVENT_BARRIERS, EVENT_OBJECTS, FLOOR, OBJECTS, ref_of
 from shared.state import floors, streams
@@ -88,8 +88,15 @@ class Feed:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     async def make_barrier(self) -> int:
-        """Store a message behind everything written so far; its sequence."""
-        return await self._jetstream.publish(self._barrier, b"", {TTL: _BARRIER_TTL})
+        """Store a message behind everything written so far; its sequence.
+
+        A store that is full takes none, and reads must go on: then it is the last message that this feed gets to see,
+        as the stream's leader knows it.
+        """
+        try:
+            return await self._jetstream.publish(self._barrier, b"", {TTL: _BARRIER_TTL})
+        except StorageFull:
+            return await self._jetstream.last_sequence(self._stream, self._filters)
 
     async def _read(self) -> str:
         info = await self._jetstream.stream_info(self._stream)
@@ -114,25 +121,15 @@ class Feed:
         else:
             start = "last_per_subject"
             self._reached = 0
-            self._load_until = self._load_floor = await self._load_barrier(last)
+            self._load_until = self._load_floor = await self.make_barrier()
             self._exhausted = False
             self._compacted = floor
             self._loading = []
         consumer = PullConsumer(self._bus, self._stream, self._filters, start, self._on_delivery, self._on_idle)
         return await consumer.run(self._on_created)
 
-    async def _load_barrier(self, last: int) -> int:
-        """What a load must reach: a message of our own that is in the log before the consumer starts."""
-        try:
-            return await self.make_barrier()
-        except BrokerError as exc:
-            # a store that is full takes no barrier, and reads must go on all the same
-            log.warning("%s is loaded without a barrier: %s", self._stream, exc)
-            self._reached = last
-            return last
-
     def _on_created(self, pending: int) -> None:
-        self._current = asyncio.get_running_loop().time()
+        self._current = self._held_at = asyncio.get_running_loop().time()
         self._exhausted = pending == 0
         self._check_load(in_batch=False)
 
@@ -141,7 +138,9 @@ class Feed:
         # a heartbeat right behind a message may have been sent in the middle of a batch
         if self._held and self._current - self._held_at > 0.5:
             self._release()
-        if self._current - self._held_at > 0.5:
+        if self._loading is not None and self._current - self._held_at > 0.5:
+            # the broker sends heartbeats when it has nothing to send, whatever it says is pending
+            self._exhausted = True
             self._check_load(in_batch=False)
 
     def _on_delivery(self, delivery: Delivery) -> None:

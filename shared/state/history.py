@@ -19,7 +19,7 @@ from shared.bus.consumer import Delivery
 from shared.bus.jetstream import OPERATION, TTL, JetStream
 from shared.bus.port import Bus
 from shared.bus.scan import scan
-from shared.errors import RevisionTooOld
+from shared.errors import RevisionTooOld, StorageFull
 from shared.events.envelope import Author
 from shared.events.subjects import BARRIERS, Ref, ref_of, resource_filter, subject_of
 from shared.state.cache import Cache
@@ -118,12 +118,18 @@ class History:
     ) -> AsyncGenerator[AsyncGenerator[list[Delivery], None], None]:
         """The messages of objects from a sequence to the present, which a barrier marks."""
         barrier = BARRIERS.replace("*", secrets.token_hex(8))
-        end = await self._jetstream.publish(barrier, b"", {TTL: BARRIER_TTL})
+        try:
+            end = await self._jetstream.publish(barrier, b"", {TTL: BARRIER_TTL})
+        except StorageFull:
+            # the past can be read all the same, up to the last message that is wanted
+            end = await self._jetstream.last_sequence(STATE, filters)
         source = scan(self._bus, STATE, [*filters, barrier], start, headers_only=headers_only)
 
         async def bounded() -> AsyncGenerator[list[Delivery], None]:
+            if end < start:
+                return
             async for batch in source:
-                yield [one for one in batch if one.sequence < end]
+                yield [one for one in batch if one.sequence <= end and one.subject != barrier]
                 if batch[-1].sequence >= end:
                     return
 

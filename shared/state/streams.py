@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from shared.bus.jetstream import JetStream
+from shared.bus.jetstream import NO_STORAGE, JetStream
 from shared.bus.port import Bus
+from shared.errors import BrokerError
 from shared.events import subjects
 
 _SECOND = 1_000_000_000
@@ -31,6 +32,7 @@ TOMBSTONE_S = 3600
 EVENT_AGE_S = 3600
 EVENT_MARKER_S = 600
 LEASE_MARKER_S = 60
+SMALLEST_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,18 @@ async def ensure_streams(bus: Bus, replicas: int = 1, revisions: int = HISTORY_R
     jetstream = JetStream(bus)
     for name, stream in STREAMS.items():
         history = {"max_msgs_per_subject": revisions} if name == STATE else {}
-        await jetstream.ensure_stream({**stream.config, **history, "num_replicas": replicas}, wait=True)
+        await _ensure(jetstream, {**stream.config, **history, "num_replicas": replicas})
+
+
+async def _ensure(jetstream: JetStream, config: dict[str, Any]) -> None:
+    """A stream that reserves its size gets as much of it as the disk can promise."""
+    while True:
+        try:
+            return await jetstream.ensure_stream(config, wait=True)
+        except BrokerError as exc:
+            if exc.code != NO_STORAGE or config.get("max_bytes", 0) < 2 * SMALLEST_BYTES:
+                raise
+            config = config | {"max_bytes": config["max_bytes"] // 2}
 
 
 def stream_of(subject: str) -> str:

@@ -185,3 +185,14 @@ async def test_a_reader_goes_on_where_it_was_after_a_restart_of_the_server(nats_
         await cache.wait_revision(revisions[-1], 15)
         assert [change.revision for change in subscription.take()] == revisions
         subscription.close()
+
+
+async def test_a_load_of_large_objects_is_whole(nats_server: NatsServer) -> None:
+    async with writer(nats_server) as (bus, log):
+        large = {"data": "x" * 400_000}
+        revisions = [
+            await log.put(ref(f"p{number}"), body(f"p{number}") | large, expected=0, author=AUTHOR)
+            for number in range(100)
+        ]
+        async with fed(bus) as cache:
+            assert sorted(record.revision for record in cache.list("", "pods")) == revisions
