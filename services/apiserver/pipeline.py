@@ -1,7 +1,7 @@
 """The way of every request: what is asked, may the caller ask it, who serves it. HTTP and the bus both end up here."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.apiserver import discovery, negotiation, routes
 from services.apiserver.admission.subresources import Subresources
@@ -48,6 +48,8 @@ class Pipeline:
     health: Health
     special: dict[tuple[str, str, str], Serve]
     subresources: Subresources
+    # what was found before, by group, plural, subresource and verb
+    _known: dict[tuple[str, str, str, str], Serve] = field(default_factory=dict, repr=False)
 
     async def handle(self, request: Request) -> Outcome:
         """Serve a request; every failure leaves as an ApiError."""
@@ -94,6 +96,13 @@ class Pipeline:
             raise
 
     def _serve(self, target: Target, verb: str) -> Serve:
+        key = (target.resource.group, target.resource.plural, target.subresource_name, verb)
+        serve = self._known.get(key)
+        if serve is None:
+            serve = self._known[key] = self._find(target, verb)
+        return serve
+
+    def _find(self, target: Target, verb: str) -> Serve:
         resource, subresource = target.resource, target.subresource_name
         name = f"{resource.plural}/{subresource}" if subresource else resource.plural
         special = self.special.get((resource.group, name, verb)) or self.special.get(("*", f"*/{subresource}", verb))

@@ -95,14 +95,23 @@ class Request:
         return "All" in self.query.all("dryRun")
 
 
-@dataclass(frozen=True, slots=True)
 class Item:
-    """One object of a resource; `encoded` is its JSON if it is already at hand."""
+    """One object of a resource; `encoded` is its JSON if it is already at hand, and `source` then tells the object only
+    if somebody asks."""
 
-    resource: Resource
-    object: Object
-    status: int = 200
-    encoded: bytes | None = None
+    __slots__ = ("_source", "encoded", "resource", "status")
+
+    def __init__(
+        self, resource: Resource, source: Object | Record, status: int = 200, encoded: bytes | None = None
+    ) -> None:
+        self.resource = resource
+        self.status = status
+        self.encoded = encoded
+        self._source = source
+
+    @property
+    def object(self) -> Object:
+        return self._source.object if isinstance(self._source, Record) else self._source
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class Reader:
         else:
             record = await self.store.latest(resource, target.namespace, target.name)
         if conversion.storage_of(resource) is resource:
-            return Item(resource, record.object, encoded=record.json)
+            return Item(resource, record, encoded=record.json)
         return Item(resource, conversion.view(resource, record))
 
     async def list_objects(self, request: Request, target: Target) -> Outcome:

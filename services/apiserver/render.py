@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from services.apiserver import conversion
+from services.apiserver import conversion, rows
 from services.apiserver.negotiation import Accepted
 from services.apiserver.protocol import JSON, PROTOBUF, Document, Event, Item, Listing, Object, Query, Raw
 from shared.objects import json, protobuf, tables
@@ -76,6 +76,12 @@ def listing(outcome: Listing, accepted: Accepted, query: Query) -> Raw:
         meta["remainingItemCount"] = outcome.remaining
     resource = outcome.resource
     if accepted.transformation == "Table":
+        plain = query.get("includeObject") in ("", "Metadata") and accepted.media == JSON
+        if plain and outcome.records and conversion.storage_of(resource) is resource:
+            head = table(resource, [], accepted, query) | {"metadata": meta}
+            del head["rows"]
+            body = rows.joined(resource, outcome.records, datetime.now(UTC))
+            return Raw(b'%b,"rows":[%b]}' % (json.encode(head)[:-1], body), JSON)
         shown = table(resource, (conversion.view(resource, one) for one in outcome.records), accepted, query)
         shown["metadata"] = meta
         return Raw(encode(shown, accepted.media), accepted.media)

@@ -49,10 +49,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write left behind: the stored form with its resourceVersion, and its JSON if it is at hand."""
+    """What a write left behind: the stored form with its resourceVersion, as the record if it is at hand."""
 
-    object: Object
-    encoded: bytes | None = None
+    source: Object | Record
+
+    @property
+    def object(self) -> Object:
+        return self.source.object if isinstance(self.source, Record) else self.source
+
+    @property
+    def encoded(self) -> bytes | None:
+        return self.source.json if isinstance(self.source, Record) else None
 
 
 class Store:
@@ -161,7 +168,7 @@ class Store:
                 change = await change
             stored = conversion.to_storage(resource, change.object)
             if not change.remove and stored == record.object:
-                return Written(record.object, record.json)
+                return Written(record)
             operation = "delete" if change.remove else "put"
             try:
                 write = Write(ref, stored, record.revision, operation, cause)
@@ -208,6 +215,6 @@ class Store:
         await stream.cache.wait_revision(revision)
         record = stream.cache.get(write.ref)
         if record is not None and record.revision == revision:
-            return Written(record.object, record.json)
+            return Written(record)
         # a tombstone, or already overtaken by another write
         return Written(write.obj | {"metadata": write.obj["metadata"] | {"resourceVersion": str(revision)}})

@@ -348,7 +348,7 @@ def author(request: Request) -> Author:
 def item(resource: Resource, written: Written, status: int = 200) -> Item:
     """The answer that shows a written object."""
     if conversion.storage_of(resource) is resource:
-        return Item(resource, written.object, status, written.encoded)
+        return Item(resource, written.source, status, written.encoded)
     return Item(resource, conversion.from_storage(resource, written.object), status)
 
 

@@ -45,7 +45,19 @@ class Record:
     `object` is shared by every reader and must not be changed: copy it first.
     """
 
-    __slots__ = ("_json", "_object", "_raw", "author", "cause", "deleted", "predecessor", "ref", "revision", "time")
+    __slots__ = (
+        "_json",
+        "_object",
+        "_raw",
+        "author",
+        "cause",
+        "deleted",
+        "predecessor",
+        "ref",
+        "revision",
+        "row",
+        "time",
+    )
 
     def __init__(
         self,
@@ -65,6 +77,8 @@ class Record:
         self.time = time
         self.deleted = deleted
         self.predecessor = predecessor
+        # a form of the object that its readers make and keep here, to go with it
+        self.row: Any = None
         self._raw = raw
         self._object: dict[str, Any] | None = None
         self._json: bytes | None = None
