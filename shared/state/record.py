@@ -94,7 +94,7 @@ class Record:
                 self._raw = b""
                 return obj
             _decoded.append(self)
-            if len(_decoded) > _most_decoded:
+            while len(_decoded) > _most_decoded:
                 _decoded.popleft()._object = None
         return obj
 
