@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from services.apiserver import conversion
 from services.apiserver.failures import already_exists, conflict, not_found
 from services.apiserver.protocol import Object
-from shared.errors import RevisionConflict
+from shared.errors import ApiError, RevisionConflict
 from shared.events.envelope import Author
 from shared.events.subjects import Ref
 from shared.objects.registry import Resource
@@ -123,6 +123,9 @@ class Store:
         metadata = obj["metadata"]
         ref = self.ref(resource, metadata.get("namespace", ""), metadata["name"])
         stored = conversion.to_storage(resource, obj)
+        if stream.cache.get(ref) is not None:
+            # it may have been deleted through another replica
+            await stream.cache.consistent()
         for _ in range(ATTEMPTS):
             if stream.cache.get(ref) is not None:
                 break
@@ -158,23 +161,37 @@ class Store:
         stream = self.stream(resource)
         ref = self.ref(resource, namespace, name)
         record = await self.get(resource, namespace, name)
+        # a compare-and-set finds out by itself that the record is not the newest; what ends without one must not be
+        # decided on what another replica has changed already
+        is_latest = False
         if expected is not None and record.revision != expected:
-            record = await self.latest(resource, namespace, name)
+            record, is_latest = await self.latest(resource, namespace, name), True
         for _ in range(ATTEMPTS):
             if expected is not None and record.revision != expected:
                 break
-            change = mutate(record)
-            if not isinstance(change, Change):
-                change = await change
+            try:
+                change = mutate(record)
+                if not isinstance(change, Change):
+                    change = await change
+            except ApiError:
+                newer = record if is_latest else await self.latest(resource, namespace, name)
+                if newer.revision == record.revision:
+                    raise
+                record, is_latest = newer, True
+                continue
             stored = conversion.to_storage(resource, change.object)
             if not change.remove and stored == record.object:
-                return Written(record)
+                newer = record if is_latest else await self.latest(resource, namespace, name)
+                if newer.revision == record.revision:
+                    return Written(record)
+                record, is_latest = newer, True
+                continue
             operation = "delete" if change.remove else "put"
             try:
                 write = Write(ref, stored, record.revision, operation, cause)
                 revision = await self._write(stream, write, author, change.along)
             except RevisionConflict:
-                record = await self.latest(resource, namespace, name)
+                record, is_latest = await self.latest(resource, namespace, name), True
                 continue
             if change.answer is not None:
                 await stream.cache.wait_revision(revision)
@@ -191,7 +208,14 @@ class Store:
     ) -> int:
         if self._space is not None and write.op != "delete":
             self._space.check()
-        more = along() if along is not None else ()
+        more: Sequence[Write] = ()
+        if along is not None:
+            try:
+                more = along()
+            except ApiError:
+                # what it found taken may have been given back through another replica
+                await stream.cache.consistent()
+                more = along()
         try:
             if not more:
                 return await stream.log.write(write, author)

@@ -217,11 +217,9 @@ class Writer:
     ) -> Written:
         resource = target.resource
         if request.dry_run:
-            record = await self.store.get(resource, target.namespace, target.name)
+            record = await self.store.latest(resource, target.namespace, target.name)
             if expected is not None and expected != record.revision:
-                record = await self.store.latest(resource, target.namespace, target.name)
-                if expected != record.revision:
-                    raise conflict(resource, target.name)
+                raise conflict(resource, target.name)
             return _unstored(resource, await _awaited(mutate(record)))
         why = cause(request, target.subresource_name)
         return await self.store.update(
@@ -317,7 +315,7 @@ class Writer:
             return Change(removal.object, remove=removal.gone, along=along)
 
         if request.dry_run or "All" in (options.get("dryRun") or ()):
-            record = await self.store.get(resource, namespace, name)
+            record = await self.store.latest(resource, namespace, name)
             return _unstored(resource, await _awaited(mutate(record))), gone
         return await self.store.update(resource, namespace, name, mutate, author(request), cause=cause(request)), gone
 

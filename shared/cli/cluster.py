@@ -19,6 +19,9 @@ from shared.errors import WherryError
 DEFAULT_DATA = Path("/var/lib/wherry")
 # The highest node index for which both the underlay address .(10+i) and the pod network 10.244.i.0/24 exist.
 MOST_NODES = 200
+# each has a port of its own for metrics and health, from this one on
+MOST_WORKERS = 32
+FIRST_WORKER_PORT = 10261
 
 
 class ClusterError(WherryError):
@@ -27,7 +30,8 @@ class ClusterError(WherryError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """The settings of one cluster. Networks are CIDR texts; `nodes` are node names, in the order they were made."""
+    """The settings of one cluster. Networks are CIDR texts; `nodes` are node names, in the order they were made;
+    `workers` is how many processes the API server has."""
 
     data: Path
     name: str = "wherry"
@@ -37,6 +41,7 @@ class Cluster:
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     bus_replicas: int = 1
+    workers: int = 1
 
     @classmethod
     def load(cls, data: Path) -> Cluster | None:
@@ -92,6 +97,8 @@ class Cluster:
             raise ClusterError(f"port {self.api_port} is outside 1..65535")
         if self.bus_replicas not in (1, 3):
             raise ClusterError(f"--bus-replicas {self.bus_replicas} must be 1 or 3")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise ClusterError(f"--workers {self.workers} is outside 1..{MOST_WORKERS}")
         return self
 
     def with_nodes(self, count: int) -> Cluster:
@@ -124,6 +131,10 @@ class Cluster:
     def node_address(self, node: str) -> str:
         """The underlay address of a node, `.11` for `node-1`."""
         return str(ipaddress.IPv4Network(self.underlay)[10 + int(node.removeprefix("node-"))])
+
+    def worker_metrics_address(self, number: int) -> str:
+        """Where a process of the API server, the first being 1, serves its own /metrics, /healthz and /readyz."""
+        return f"{self.gateway}:{FIRST_WORKER_PORT + number - 1}"
 
     @property
     def registry_address(self) -> str:

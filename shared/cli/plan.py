@@ -39,17 +39,7 @@ def processes(cluster: Cluster) -> list[ProcessSpec]:
             ProcessSpec(server.process, [str(binary()), "-c", str(server.configuration)], gate=server.address)
             for server in servers(cluster)
         ),
-        ProcessSpec(
-            "apiserver",
-            _module("services.apiserver"),
-            _environment(cluster, "apiserver")
-            | {
-                "WHERRY_API_ADDRESSES": f"127.0.0.1:{cluster.api_port},{cluster.gateway}:{cluster.api_port}",
-                "WHERRY_API_ADVERTISE": f"{cluster.gateway}:{cluster.api_port}",
-                "WHERRY_SERVICE_CIDR": cluster.service_cidr,
-            },
-            gate=f"127.0.0.1:{cluster.api_port}",
-        ),
+        *(_apiserver(cluster, number) for number in range(1, cluster.workers + 1)),
         ProcessSpec(
             "controllers",
             _module("services.controllers"),
@@ -70,6 +60,21 @@ def processes(cluster: Cluster) -> list[ProcessSpec]:
     for node in cluster.nodes:
         specs.extend(node_processes(cluster, node))
     return specs
+
+
+def _apiserver(cluster: Cluster, number: int) -> ProcessSpec:
+    """One of the API server's processes. They share the port (SO_REUSEPORT); metrics and health have one each."""
+    return ProcessSpec(
+        "apiserver" if number == 1 else f"apiserver-{number}",
+        _module("services.apiserver"),
+        _environment(cluster, "apiserver", cluster.worker_metrics_address(number))
+        | {
+            "WHERRY_API_ADDRESSES": f"127.0.0.1:{cluster.api_port},{cluster.gateway}:{cluster.api_port}",
+            "WHERRY_API_ADVERTISE": f"{cluster.gateway}:{cluster.api_port}",
+            "WHERRY_SERVICE_CIDR": cluster.service_cidr,
+        },
+        gate=f"127.0.0.1:{cluster.api_port}",
+    )
 
 
 def node_processes(cluster: Cluster, node: str) -> list[ProcessSpec]:

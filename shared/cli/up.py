@@ -30,7 +30,7 @@ from shared.identity.pki import ensure_pki
 
 DEFAULT_NODES = 3
 READY_LIMIT_S = 120.0
-CHANGEABLE = ("bus_replicas",)
+CHANGEABLE = ("bus_replicas", "workers")
 
 
 def add_parser(commands: Any) -> None:
@@ -44,6 +44,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--service-cidr", help="network of the Services (default 10.96.0.0/16)")
     parser.add_argument(
         "--bus-replicas", type=int, help="servers that each keep all state, 1 or 3 (default: as before, at first 1)"
+    )
+    parser.add_argument(
+        "--workers", type=int, help="processes of the API server, which share its port (default: as before, at first 1)"
     )
     parser.add_argument(
         "--example", type=Path, metavar="DIR", help="also build and deploy the example in this directory"
@@ -79,7 +82,7 @@ def wanted(cluster: Cluster, args: argparse.Namespace) -> Cluster:
     """
     asked = {
         name: value
-        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "bus_replicas")
+        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "bus_replicas", "workers")
         if (value := getattr(args, name)) is not None
     }
     if cluster.nodes:
@@ -99,7 +102,7 @@ def start(cluster: Cluster, progress: Progress) -> None:
     if failed := failed_features():
         raise ClusterError(f"this machine lacks {', '.join(failed)}; `wherry check` says what to do")
     prepare_directories(cluster)
-    if "apiserver" not in alive:
+    if not any(name.startswith("apiserver") for name in alive):
         refuse_taken_port(cluster.api_port)
     with progress.step("keys, certificates and bus users"):
         ensure_pki(

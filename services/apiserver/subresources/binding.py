@@ -38,7 +38,7 @@ async def bind(store: Store, request: Request, target: Target) -> Outcome:
         return Change(pod)
 
     if request.dry_run:
-        assign(await store.get(pods, target.namespace, name))
+        assign(await store.latest(pods, target.namespace, name))
     else:
         await store.update(pods, target.namespace, name, assign, author(request), cause=f"bound to {node}")
     return Document(created(), 201)

@@ -12,16 +12,8 @@ from shared.cli.up import prepare_directories, wanted
 
 
 def arguments(**given: Any) -> argparse.Namespace:
-    fields = {
-        "name": None,
-        "api_port": None,
-        "underlay": None,
-        "pod_cidr": None,
-        "service_cidr": None,
-        "nodes": None,
-        "bus_replicas": None,
-    }
-    return argparse.Namespace(**fields | given)
+    names = ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "nodes", "workers", "bus_replicas")
+    return argparse.Namespace(**dict.fromkeys(names) | given)
 
 
 def test_a_saved_cluster_is_loaded_as_it_was(tmp_path: Path) -> None:
@@ -50,6 +42,7 @@ def test_commands_on_a_missing_cluster_say_how_to_start_one(tmp_path: Path) -> N
         ({"pod_cidr": "10.9.0.0/20"}, "pod_cidr 10.9.0.0/20 is too small"),
         ({"service_cidr": "10.96.0.7/16"}, "service_cidr '10.96.0.7/16' is no IPv4 network"),
         ({"api_port": 0}, "port 0 is outside"),
+        ({"workers": 0}, "--workers 0 is outside"),
     ],
 )
 def test_values_that_cannot_work_are_named(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
@@ -115,3 +108,13 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(ClusterError, match="cannot be used"):
         prepare_directories(Cluster(tmp_path / "file" / "data"))
+
+
+def test_workers_share_the_port_and_have_metrics_of_their_own(tmp_path: Path) -> None:
+    cluster = wanted(Cluster(tmp_path), arguments(workers=2, nodes=1))
+    workers = [spec for spec in processes(cluster) if spec.name.startswith("apiserver")]
+    assert [spec.name for spec in workers] == ["apiserver", "apiserver-2"]
+    assert len({spec.env["WHERRY_API_ADDRESSES"] for spec in workers}) == 1
+    assert len({spec.env["WHERRY_METRICS_ADDRESS"] for spec in workers}) == 2
+    assert wanted(cluster, arguments(workers=1)).workers == 1
+    assert wanted(cluster, arguments()).workers == 2
