@@ -18,6 +18,8 @@ DURATION = Histogram(
     buckets=(0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60),
 )
 INFLIGHT = Gauge("apiserver_current_inflight_requests", "Requests being served.", ["request_kind"])
+QUEUED = Gauge("apiserver_flowcontrol_current_inqueue_requests", "Requests waiting for a seat.", ["request_kind"])
+REJECTED = Counter("apiserver_flowcontrol_rejected_requests", "Requests answered with 429.", ["request_kind"])
 LONG_RUNNING = Gauge("apiserver_longrunning_requests", "Open watches and streams.", ["verb"])
 WATCH_EVENTS = Counter("apiserver_watch_events", "Events sent to watchers.", ["group", "version", "kind"])
 

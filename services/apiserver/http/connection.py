@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, cast
 
 import httptools
 
-from services.apiserver.failures import bad_request, header_too_large, internal, timed_out
+from services.apiserver.failures import bad_request, header_too_large, internal, timed_out, too_many
 from services.apiserver.http import answers
 from services.apiserver.http.arrivals import MAX_HEAD, Arrival
 from services.apiserver.http.watches import send_stream, send_watch
@@ -54,6 +54,12 @@ class Service(Protocol):
         ...
 
     async def handle(self, request: Request) -> Outcome: ...
+
+    def reserve(self, size: int) -> bool:
+        """Whether so many more bytes of bodies may be held; they count in any case, until they are released."""
+        ...
+
+    def release(self, size: int) -> None: ...
 
     def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
         """Serve the rest of a connection that begins with a request to become a WebSocket."""
@@ -99,6 +105,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deaf = True
+        unserved = [*self._waiting, *([self._arrival] if self._arrival is not None else ())]
+        self._service.release(sum(one.size for one in unserved))
+        self._waiting.clear()
+        self._arrival = None
         self._service.closed(self)
         if self._task is not None:
             self._task.cancel()
@@ -168,8 +178,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(CONTINUE)
 
     def on_body(self, data: bytes) -> None:
-        assert self._arrival is not None
-        self._arrival.add_body(data)
+        arrival = self._arrival
+        assert arrival is not None
+        arrival.add_body(data)
+        if not self._service.reserve(len(data)) and arrival.error is None:
+            arrival.error = too_many("too much is being sent to the server at once, please try again later")
 
     def on_message_complete(self) -> None:
         arrival, self._arrival = self._arrival, None
@@ -270,6 +283,7 @@ class Connection(asyncio.Protocol):
             try:
                 await self._serve(arrival)
             finally:
+                self._service.release(arrival.size)
                 self._serving = self._long = False
                 self._idle_since = self._loop.time()
             if arrival.close:

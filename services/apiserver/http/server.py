@@ -11,6 +11,7 @@ from typing import Any
 from services.apiserver.auth import requests
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.impersonation import impersonate
+from services.apiserver.flow import Flow
 from services.apiserver.http.arrivals import Arrival
 from services.apiserver.http.connection import Connection
 from services.apiserver.http.upgrades import Upgrades
@@ -21,14 +22,18 @@ BACKLOG = 1024
 HANDSHAKE_S = 10.0
 SHUTDOWN_S = 2.0
 SWEEP_S = 1.0
+# of bodies that have not been answered yet, over all connections
+BUFFERED_BYTES = 256 << 20
 
 
 class HttpServer:
     """Serves the API on several addresses; `close` ends running watches and streams."""
 
-    def __init__(self, pipeline: Pipeline, authenticator: Authenticator) -> None:
+    def __init__(self, pipeline: Pipeline, authenticator: Authenticator, flow: Flow | None = None) -> None:
         self._pipeline = pipeline
         self._authenticator = authenticator
+        self._flow = flow or Flow()
+        self._buffered = 0
         self._upgrades = Upgrades(self)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
@@ -107,7 +112,22 @@ class HttpServer:
         return Request(user, arrival.method, path, query, arrival.headers, b"".join(arrival.body))
 
     async def handle(self, request: Request) -> Outcome:
-        return await self._pipeline.handle(request)
+        seats = self._flow.seats(request)
+        if seats is None:
+            return await self._pipeline.handle(request)
+        await seats.enter(request.user.name)
+        try:
+            return await self._pipeline.handle(request)
+        finally:
+            seats.leave()
+
+    def reserve(self, size: int) -> bool:
+        """Account for bytes of bodies that are held; False if all together are too many."""
+        self._buffered += size
+        return self._buffered <= BUFFERED_BYTES
+
+    def release(self, size: int) -> None:
+        self._buffered -= size
 
     def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
         self._upgrades.take_over(transport, data)

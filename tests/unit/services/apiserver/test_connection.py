@@ -60,6 +60,8 @@ class Server:
         self.handler: Callable[[Request], Awaitable[Outcome]] = self.echo
         self.taken = b""
         self.group: asyncio.TaskGroup | None = None
+        self.held = 0
+        self.most = 1 << 30
 
     async def echo(self, request: Request) -> Outcome:
         text = f"{request.method} {request.path} {len(request.body)}"
@@ -78,6 +80,13 @@ class Server:
 
     async def handle(self, request: Request) -> Outcome:
         return await self.handler(request)
+
+    def reserve(self, size: int) -> bool:
+        self.held += size
+        return self.held <= self.most
+
+    def release(self, size: int) -> None:
+        self.held -= size
 
     def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
         self.taken = data
@@ -386,3 +395,22 @@ def test_targets_are_decoded() -> None:
     path, query = arrival.target()
     assert (path, query.get("labelSelector"), "empty" in query) == ("/api/v1/p x", "a=b c", True)
     assert isinstance(query, Query)
+
+
+async def test_bodies_are_refused_while_too_many_bytes_are_held() -> None:
+    async with connected() as client:
+        client.server.most = 10
+        client.send(request(method="POST", body=b"x" * 11))
+        written = await client.until(b"TooManyRequests")
+        assert written.startswith(b"HTTP/1.1 429 ")
+        assert b"\r\nRetry-After: 1\r\n" in written
+
+
+async def test_no_byte_stays_accounted_for_when_a_connection_ends() -> None:
+    async with connected() as client:
+        client.send(request(method="POST", body=b"served") + request(method="POST", body=b"next"))
+        await client.until(b"POST /a 4")
+        assert client.server.held == 0
+        client.send(request(method="POST", headers="Content-Length: 10\r\n") + b"half")
+        assert client.server.held == 4
+    assert client.server.held == 0
