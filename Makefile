@@ -8,7 +8,7 @@ DATA ?= /var/lib/wherry
 NODES ?=
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: up down status test lint check bench bench-api tools busybox
+.PHONY: up down status test lint check bench bench-api fuzz tools busybox
 
 up: $(VENV)/.run busybox
 	$(WHERRY) check >/dev/null || { $(WHERRY) check; exit 1; }
@@ -38,6 +38,12 @@ bench: $(VENV)/.dev tools
 # the API server alone, beside kube-apiserver's figures; WORKERS=1,2 SCALE=1
 bench-api: $(VENV)/.dev
 	$(VENV)/bin/python -m tests.bench.api --workers $(or $(WORKERS),1,2) --scale $(or $(SCALE),1)
+
+# search for requests that break the server, in TARGET (default: each in turn) for FUZZ_SECONDS (default 60)
+fuzz: $(VENV)/.dev
+	for target in $(or $(TARGET),$$($(VENV)/bin/python -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)')); do \
+		$(VENV)/bin/python -m tests.fuzz $$target $(or $(FUZZ_SECONDS),60); \
+	done
 
 # uv makes the environment with exactly the locked versions; the stamp files tell when that must be done again.
 # Debian ships venv as a package of its own, so a fresh machine may lack it.

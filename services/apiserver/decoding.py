@@ -1,15 +1,22 @@
 """Request bodies -> objects: media types, the kind a path expects, and what `fieldValidation` asks for."""
 
+import asyncio
 from collections.abc import Sequence
 
 from services.apiserver.failures import bad_request, unsupported_body
 from services.apiserver.negotiation import content_type, is_known
-from services.apiserver.protocol import MEDIA_TYPES, PROTOBUF, Object, Request
-from shared.errors import BadRequest
+from services.apiserver.protocol import MEDIA_TYPES, PROTOBUF, YAML, Object, Request
+from shared.errors import ApiError, BadRequest
 from shared.objects import decoding, json, protobuf, schema
+from shared.objects.json import Decoded
 from shared.objects.registry import Resource
 from shared.objects.schema import Struct
 
+# what decodes in a few milliseconds
+LARGE_BYTES = 128 << 10
+# a megabyte, which no object may exceed, has room for about a tenth as many if they hold anything
+MOST_NODES = 100_000
+APPLY = "application/apply-patch+yaml"
 LEVELS = ("Ignore", "Warn", "Strict")
 UNRECOGNIZED = "the object provided is unrecognized"
 
@@ -45,6 +52,24 @@ def decode_as(request: Request, api_version: str, kind: str, older: Sequence[str
     decoding.claim_kind(struct, obj)
     decoding.conform(struct, obj)
     return obj
+
+
+async def decode_ahead(request: Request) -> None:
+    """Decode a large body in a thread, so that everybody else is served meanwhile; who asks for it then has it.
+
+    Three megabytes of YAML take seconds, and some that are made for the purpose many.
+    """
+    if len(request.body) > LARGE_BYTES and is_known(media_of(request)):
+        try:
+            request.decoded = await asyncio.to_thread(_decoded, request)
+        except ApiError as exc:
+            request.decoded = exc
+
+
+def media_of(request: Request) -> str:
+    """The media type of the body; server-side apply takes JSON for the YAML it is."""
+    media = content_type(request.headers.get("content-type", ""))
+    return YAML if media == APPLY else media
 
 
 def keep_reset(obj: Object) -> None:
@@ -101,13 +126,30 @@ def _read(request: Request, kind: str) -> tuple[Object, list[str]]:
     media = content_type(request.headers.get("content-type", ""))
     if not is_known(media):
         raise unsupported_body(MEDIA_TYPES)
-    if media == PROTOBUF:
-        return protobuf.decode(request.body), []
     try:
-        decoded = json.decode(request.body, media)
+        decoded = body_of(request)
     except BadRequest as exc:
+        if media == PROTOBUF:
+            raise
         raise bad_request(exc.message.replace(UNRECOGNIZED, f"{UNRECOGNIZED} (must be of type {kind})", 1)) from exc
     return decoded.object, decoded.duplicates
+
+
+def body_of(request: Request) -> Decoded:
+    """The decoded body, which is the caller's to change; BadRequest if it cannot be read."""
+    if isinstance(request.decoded, ApiError):
+        raise request.decoded
+    decoded, request.decoded = request.decoded, None
+    return decoded or _decoded(request)
+
+
+def _decoded(request: Request) -> Decoded:
+    media = media_of(request)
+    is_protobuf = media == PROTOBUF
+    decoded = Decoded(protobuf.decode(request.body), []) if is_protobuf else json.decode(request.body, media)
+    if len(request.body) > LARGE_BYTES and json.is_crowded(decoded.object, MOST_NODES):
+        raise bad_request(f"the object consists of more than {MOST_NODES} lists and objects")
+    return decoded
 
 
 def _integer(name: str, text: str) -> int:

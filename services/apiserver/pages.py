@@ -57,7 +57,7 @@ def decode(token: str) -> Page:
         document = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         namespace, name = document["after"]
         revision = document["rv"]
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise bad_request(f"continue key is not valid: {exc}") from exc
     if not isinstance(revision, int) or not isinstance(namespace, str) or not isinstance(name, str):
         raise bad_request("continue key is not valid: it names no revision or no key")

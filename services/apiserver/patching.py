@@ -2,7 +2,7 @@
 
 import re
 
-from services.apiserver.decoding import keep_reset, validation_level
+from services.apiserver.decoding import body_of, keep_reset, validation_level
 from services.apiserver.failures import bad_request, invalid, plain, unsupported_patch
 from services.apiserver.negotiation import content_type
 from services.apiserver.protocol import Object, Request
@@ -43,7 +43,7 @@ def read_patch(request: Request, media: str) -> object:
 def read_configuration(request: Request, resource: Resource) -> Object:
     """The body of an apply: JSON or YAML of the resource's kind that says nothing of managedFields."""
     try:
-        decoded = json.decode(request.body, "application/yaml")
+        decoded = body_of(request)
     except BadRequest as exc:
         raise bad_request(f"error decoding YAML: {exc.message.removeprefix(UNPARSED)}") from exc
     config = decoded.object

@@ -3,12 +3,12 @@
 import dataclasses
 from dataclasses import dataclass, field
 
-from services.apiserver import discovery, negotiation, routes
+from services.apiserver import decoding, discovery, negotiation, routes
 from services.apiserver.admission.subresources import Subresources
 from services.apiserver.auth import requests
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.discovery import Discovery
-from services.apiserver.failures import method_not_allowed, unknown_path
+from services.apiserver.failures import bad_request, method_not_allowed, unknown_path
 from services.apiserver.health import Health
 from services.apiserver.instruments import exposition
 from services.apiserver.protocol import Document, Outcome, Raw, Request
@@ -55,6 +55,9 @@ class Pipeline:
         """Serve a request; every failure leaves as an ApiError."""
         try:
             return await self._handle(request)
+        except RecursionError:
+            # bodies are refused earlier; what patches made of an object may still be too much
+            raise bad_request("the object is nested too deeply") from None
         except NoResponders as exc:
             raise ServiceUnavailable(NO_LEADER, details={"retryAfterSeconds": 1}) from exc
         except StorageFull as exc:
@@ -81,6 +84,8 @@ class Pipeline:
         if verb != "watch" and target.subresource_name not in STREAMS:
             # an answer that nobody could read must not be preceded by a change
             negotiation.accept(request.headers.get("accept", ""))
+        if request.body:
+            await decoding.decode_ahead(request)
         deprecation = DEPRECATED.get((target.resource.group, target.resource.plural))
         if deprecation:
             request.warnings.append(deprecation)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from shared.errors import BadRequest
+from shared.errors import ApiError, BadRequest
 from shared.identity.users import User
 from shared.objects import times
+from shared.objects.json import Decoded
 from shared.objects.registry import Resource
 from shared.state.cache import Record
 
@@ -67,6 +68,8 @@ class Request:
     # what the pipeline found it to ask for
     target: "Target | None" = None
     verb: str = ""
+    # a large body that was decoded ahead, or why it cannot be
+    decoded: Decoded | ApiError | None = None
 
     def time_limit(self, most: float) -> float:
         """How long the answer may take, in seconds: the `timeout` parameter, as a Go duration, up to `most`.

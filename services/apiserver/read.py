@@ -15,6 +15,9 @@ from shared.events.subjects import Ref
 from shared.objects.registry import Resource
 from shared.state.cache import Record
 
+# of a number of 64 bits
+MOST_DIGITS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -128,7 +131,7 @@ class Reader:
 
 def parse_revision(text: str) -> int:
     """A resourceVersion parameter; BadRequest if it is no number."""
-    if not text.isascii() or not text.isdigit():
+    if len(text) > MOST_DIGITS or not text.isascii() or not text.isdigit():
         raise bad_request(
             f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
         )

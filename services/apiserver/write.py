@@ -25,6 +25,7 @@ from services.apiserver.failures import (
 )
 from services.apiserver.ownership import Ownership
 from services.apiserver.protocol import Document, Item, Listing, Object, Outcome, Request
+from services.apiserver.read import MOST_DIGITS
 from services.apiserver.routes import Target
 from services.apiserver.selection import Selection
 from services.apiserver.store import Change, Store, Written
@@ -371,7 +372,7 @@ def expected_revision(obj: Object) -> int | None:
     version = obj["metadata"].get("resourceVersion")
     if version in (None, "", "0"):
         return None
-    if not isinstance(version, str) or not version.isascii() or not version.isdigit():
+    if not isinstance(version, str) or len(version) > MOST_DIGITS or not version.isascii() or not version.isdigit():
         raise plain(500, f'strconv.ParseUint: parsing "{version}": invalid syntax')
     return int(version)
 

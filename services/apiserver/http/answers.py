@@ -15,6 +15,7 @@ from shared.errors import ApiError, NotAcceptable
 DEFAULT_HEADERS = (("Cache-Control", "no-cache, private"),)
 # a larger body goes out by itself: copying it behind its head would cost more than a second TLS record
 JOINED_BYTES = 16 << 10
+WARNINGS_LENGTH = 4096
 LAST_CHUNK = b"0\r\n\r\n"
 NO_BODY = (204, 304)
 
@@ -48,7 +49,12 @@ def headers(request: Request | None, raw: Raw) -> list[tuple[str, str]]:
     found = [("Content-Type", raw.content_type)] if raw.content_type else []
     present = {name for name, _ in raw.headers}
     found += [*raw.headers, *(one for one in DEFAULT_HEADERS if one[0] not in present)]
+    room = WARNINGS_LENGTH
     for warning in dict.fromkeys(request.warnings if request is not None else ()):
+        room -= len(warning)
+        if room < 0:
+            # kube-apiserver stops there as well: a client takes only so long headers
+            break
         text = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
         found.append(("Warning", f'299 - "{text}"'))
     return found

@@ -98,10 +98,11 @@ def _retain_keys(target: Object, patch: Object) -> None:
         return
     if not isinstance(retained, list):
         raise BadRequest("$retainKeys must be a list of field names")
+    names = {name for name in retained if isinstance(name, str)}
     for key in patch:
-        if not key.startswith("$") and key not in retained:
+        if not key.startswith("$") and key not in names:
             raise BadRequest(f"field {key!r} is patched but not in $retainKeys")
-    for key in [key for key in target if key not in retained]:
+    for key in [key for key in target if key not in names]:
         del target[key]
 
 
@@ -144,7 +145,8 @@ def _delete_primitives(target: Object, key: str, values: Any) -> None:
     if not isinstance(values, list):
         raise BadRequest(f"{_DELETE}{key} must be a list")
     if isinstance(present, list):
-        target[key] = [item for item in present if item not in values]
+        gone = {item for item in values if not isinstance(item, dict | list)}
+        target[key] = [item for item in present if isinstance(item, dict | list) or item not in gone]
 
 
 def _merge_list(field: Field, key: str, present: list[Any], patch: list[Any]) -> list[Any]:
