@@ -101,13 +101,13 @@ async def webhook_server(
         await runner.cleanup()
 
 
-def _certificate(directory: Path, names: tuple[str, ...], host: str) -> tuple[ssl.SSLContext, bytes]:
-    """The server's side, and the PEM text of the authority that vouches for it (itself)."""
+def certificate(names: tuple[str, ...], host: str = "127.0.0.1") -> tuple[bytes, bytes]:
+    """PEM texts: key and certificate of a server with these names, and the authority that vouches for it (itself)."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "webhook")])
     now = datetime.datetime.now(datetime.UTC)
     alternatives = [*(x509.DNSName(name) for name in names), x509.IPAddress(ipaddress.ip_address(host))]
-    certificate = (
+    made = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -119,12 +119,18 @@ def _certificate(directory: Path, names: tuple[str, ...], host: str) -> tuple[ss
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    encoded = certificate.public_bytes(serialization.Encoding.PEM)
+    encoded = made.public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    return private + encoded, encoded
+
+
+def _certificate(directory: Path, names: tuple[str, ...], host: str) -> tuple[ssl.SSLContext, bytes]:
+    """The server's side, and the PEM text of its authority."""
+    whole, authority = certificate(names, host)
     path = directory / "webhook.pem"
-    path.write_bytes(private + encoded)
+    path.write_bytes(whole)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
-    return context, encoded
+    return context, authority
