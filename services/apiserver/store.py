@@ -141,6 +141,17 @@ class Store:
             raise conflict(resource, ref.name)
         raise already_exists(resource, ref.name)
 
+    async def store_together(self, writes: Sequence[Write], author: Author) -> list[Written] | None:
+        """Store several objects of STATE, all or none; None if one of them lost a race, which the cache then shows."""
+        try:
+            revisions = await self.state.log.batch(writes, author)
+        except RevisionConflict:
+            await self._recall(self.state, writes)
+            await self.state.cache.consistent()
+            return None
+        pairs = zip(writes, revisions, strict=True)
+        return [await self._applied(self.state, write, revision) for write, revision in pairs]
+
     async def update(
         self,
         resource: Resource,

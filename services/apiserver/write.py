@@ -106,6 +106,8 @@ class Writer:
         because = cause(request)
         if charge is None:
             return await self.store.create(resource, obj, author(request), cause=because, along=plan)
+        if plan is None:
+            return await self.admission.pool.create(asked, author(request), because)
         charge()
         async with self.admission.quotas.turn(asked.namespace):
             along = _together(plan, charge)

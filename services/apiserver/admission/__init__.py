@@ -22,6 +22,7 @@ from services.apiserver.admission.attributes import CREATE, Attributes
 from services.apiserver.admission.extensions import Extensions
 from services.apiserver.admission.limits import Limits
 from services.apiserver.admission.podsecurity.plugin import PodSecurity
+from services.apiserver.admission.pooling import Pool
 from services.apiserver.admission.quotas import Quotas
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.auth.guards import Guards
@@ -43,6 +44,7 @@ class Admission:
     limits: Limits
     security: PodSecurity
     extensions: Extensions
+    pool: Pool
 
     def restrict_create(self, request: Request, resource: Resource, obj: Object) -> None:
         """Nodes create themselves only; nobody grants what he does not hold or asks in another's name."""
@@ -99,4 +101,4 @@ def assemble(store: Store, toleration_seconds: int, authorizer: Authorizer) -> A
     """Admission on a store."""
     extensions = Extensions(store, authorizer)
     guards, quotas, limits, security = Guards(authorizer), Quotas(store), Limits(store), PodSecurity(store)
-    return Admission(store, toleration_seconds, guards, quotas, limits, security, extensions)
+    return Admission(store, toleration_seconds, guards, quotas, limits, security, extensions, Pool(store, quotas))

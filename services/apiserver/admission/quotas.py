@@ -7,7 +7,7 @@ two API servers that take the last piece at the same time one loses the race and
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,10 +43,7 @@ class Quotas:
         """
         if not asked.resource.namespaced or not _measured(asked) or not self._of(asked.namespace):
             return None
-        return lambda: [
-            Write(Ref(*QUOTAS, asked.namespace, record.ref.name), obj, record.revision)
-            for record, obj in self._charged(asked)
-        ]
+        return lambda: [self._write(asked.namespace, name, obj) for name, obj in self.apply(asked, {}).items()]
 
     @asynccontextmanager
     async def turn(self, namespace: str) -> AsyncIterator[None]:
@@ -57,37 +54,45 @@ class Quotas:
         async with lock:
             yield
 
+    def _write(self, namespace: str, name: str, obj: Object) -> Write:
+        ref = Ref(*QUOTAS, namespace, name)
+        return Write(ref, obj, self.store.state.cache.expected(ref))
+
     def _of(self, namespace: str) -> Sequence[Record]:
         return self.store.state.cache.list(*QUOTAS, namespace)
 
-    def _charged(self, asked: Attributes) -> list[tuple[Record, Object]]:
-        """The quotas that change, each with its new form."""
+    def apply(self, asked: Attributes, charged: Mapping[str, Object]) -> dict[str, Object]:
+        """The quotas that an operation changes, by name, each in its new form; Forbidden if one would be exceeded.
+
+        `charged` has the forms that other operations have given them meanwhile.
+        """
         now = datetime.now(UTC)
         group, plural = asked.key
         obj, old = asked.current, asked.old
         taken = counting.usage(group, plural, obj, now)
         before = counting.usage(group, plural, old, now) if old is not None else {}
         _refuse_negative(asked, taken)
-        changed = []
+        changed = {}
         for record in self._of(asked.namespace):
-            quota = record.object
+            name = record.ref.name
+            quota = charged.get(name, record.object)
             hard = amounts.texts((quota.get("status") or {}).get("hard"))
             if not counting.matches(group, plural, quota, hard, obj):
                 continue
             names = counting.tracked(group, plural, hard)
             _require_stated(asked, quota, names)
             used = amounts.texts((quota.get("status") or {}).get("used"))
-            if any(name not in used for name in names):
+            if any(one not in used for one in names):
                 known = ",".join(sorted(names))
-                raise _refusal(asked, f"status unknown for quota: {record.ref.name}, resources: {known}")
+                raise _refusal(asked, f"status unknown for quota: {name}, resources: {known}")
             counted_before = old is not None and counting.matches(group, plural, quota, hard, old)
             wanted = amounts.difference(taken, before) if counted_before else taken
             wanted = amounts.only(amounts.positive(wanted), hard)
             if not wanted:
                 continue
             total = amounts.total(used, wanted)
-            _refuse_excess(asked, record.ref.name, wanted, used, hard, total)
-            changed.append((record, {**quota, "status": {**quota["status"], "used": total}}))
+            _refuse_excess(asked, name, wanted, used, hard, total)
+            changed[name] = {**quota, "status": {**quota["status"], "used": total}}
         return changed
 
 
