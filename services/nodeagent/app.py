@@ -16,6 +16,7 @@ from services.nodeagent.environment import NodeFacts
 from services.nodeagent.events import Events
 from services.nodeagent.eviction import signals
 from services.nodeagent.eviction.evictor import Evictor
+from services.nodeagent.handlers import SETTINGS, discover
 from services.nodeagent.images.collection import Plan, Thresholds
 from services.nodeagent.images.model import Registries
 from services.nodeagent.images.store import ImageStore
@@ -101,7 +102,8 @@ class Agent:
         )
         self.images = ImageStore(self.layout.images, Registries(cluster=configuration.registry))
         self.capacity = machine.capacity(self.layout.root, configuration.max_pods)
-        self.status = NodeStatus(self.api, configuration, self.capacity, self.layout.volumes)
+        self.handlers = discover(self.layout.root / SETTINGS, self.layout.volatile / "oci")
+        self.status = NodeStatus(self.api, configuration, self.capacity, self.layout.volumes, self.handlers.status())
         self.manager = PodManager(self.network)
         self.evictor = Evictor(
             configuration.eviction,
@@ -162,6 +164,7 @@ class Agent:
             clock=time.time,
             admit=self.admit,
             choose_range=self.choose_range,
+            handlers=self.handlers,
         )
 
     def known_services(self) -> Sequence[Mapping[str, Any]] | None:

@@ -39,7 +39,12 @@ class LeaseRenewer(Protocol):
     async def renew_node(self, node: str, ttl_s: int, payload: dict[str, Any] | None = None) -> None: ...
 
 
-def node_object(configuration: Configuration, capacity: Mapping[str, str], volumes: Path) -> dict[str, Any]:
+def node_object(
+    configuration: Configuration,
+    capacity: Mapping[str, str],
+    volumes: Path,
+    handlers: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """A new Node without its conditions. `volumes` is where the directories of local volumes lie."""
     name = configuration.node
     return {
@@ -51,7 +56,7 @@ def node_object(configuration: Configuration, capacity: Mapping[str, str], volum
             "annotations": {DIRECTORY: str(volumes)},
         },
         "spec": {},
-        "status": node_status(configuration, capacity),
+        "status": node_status(configuration, capacity, handlers),
     }
 
 
@@ -68,8 +73,10 @@ def node_labels(configuration: Configuration) -> dict[str, str]:
     }
 
 
-def node_status(configuration: Configuration, capacity: Mapping[str, str]) -> dict[str, Any]:
-    """The part of the status that changes only with the machine."""
+def node_status(
+    configuration: Configuration, capacity: Mapping[str, str], handlers: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The part of the status that changes only with the machine; `handlers` are those of its runtimes."""
     return {
         "addresses": [
             {"type": "InternalIP", "address": configuration.address},
@@ -79,6 +86,8 @@ def node_status(configuration: Configuration, capacity: Mapping[str, str]) -> di
         "allocatable": machine.allocatable(dict(capacity)),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": METRICS_PORT}},
         "nodeInfo": machine.node_info(KUBELET_VERSION, RUNTIME_VERSION),
+        "runtimeHandlers": list(handlers),
+        "features": {"supplementalGroupsPolicy": True},
     }
 
 
@@ -127,7 +136,15 @@ def image_list(images: Sequence[Image]) -> list[dict[str, Any]]:
 class NodeStatus:
     """Registers the node and keeps its status. `health` and `images` are asked; `poke` makes it look at once."""
 
-    def __init__(self, api: Api, configuration: Configuration, capacity: Mapping[str, str], volumes: Path) -> None:
+    def __init__(
+        self,
+        api: Api,
+        configuration: Configuration,
+        capacity: Mapping[str, str],
+        volumes: Path,
+        handlers: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._handlers = handlers
         self._api = api
         self._configuration = configuration
         self._capacity = capacity
@@ -153,8 +170,7 @@ class NodeStatus:
                 try:
                     node = await self._api.get(path)
                 except NotFound:
-                    made = node_object(self._configuration, self._capacity, self._volumes)
-                    node = await self._api.create("/api/v1/nodes", made)
+                    node = await self._api.create("/api/v1/nodes", self._new())
                 own = {
                     "labels": node_labels(self._configuration),
                     "annotations": {DIRECTORY: str(self._volumes)},
@@ -173,9 +189,12 @@ class NodeStatus:
                 self._known = dict(node.get("status") or {})
                 return node
 
+    def _new(self) -> dict[str, Any]:
+        return node_object(self._configuration, self._capacity, self._volumes, self._handlers)
+
     async def publish(self, health: Health, images: Sequence[Image]) -> bool:
         """Patch what differs from the API's view; whether the API has it now."""
-        status = node_status(self._configuration, self._capacity)
+        status = node_status(self._configuration, self._capacity, self._handlers)
         status["images"] = image_list(images)
         patch = {key: value for key, value in status.items() if self._known.get(key) != value}
         if "addresses" in patch:

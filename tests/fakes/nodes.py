@@ -16,6 +16,7 @@ from typing import Any
 
 from services.nodeagent.environment import NodeFacts
 from services.nodeagent.events import Events
+from services.nodeagent.handlers import Handlers
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import NodeLayout
 from services.nodeagent.network.node import PodAddress
@@ -356,6 +357,7 @@ class FakeNode:
         self.prober = FakeProber()
         self.services: list[dict[str, Any]] | None = []
         self.admission: Callable[[Mapping[str, Any]], tuple[str, str] | None] = lambda pod: None
+        self.handlers = Handlers({})
         self.manager = PodManager(self.network)
         self.events = Events(self.recorder, "n1")
         self._task: asyncio.Task[None] | None = None
@@ -427,6 +429,7 @@ class FakeNode:
             choose_range=lambda: namespaces.choose_range(
                 {worker.record.user_range for worker in manager.workers.values()}, "n1"
             ),
+            handlers=self.handlers,
         )
 
     # what tests say and see

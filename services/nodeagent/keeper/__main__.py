@@ -51,6 +51,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: os._exit(0))  # containers and their records stay as they are
     raise_descriptor_limit()
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     keeper.start()
     gc.collect()
     gc.freeze()

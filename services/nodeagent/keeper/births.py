@@ -19,6 +19,14 @@ from shared.kernel import syscalls
 SETUP_LIMIT_S = 60.0  # a mount of a dead network file system must not hold a start for ever
 
 
+_under_way: set[int] = set()
+
+
+def under_way() -> bool:
+    """Whether any process is still on its way."""
+    return bool(_under_way)
+
+
 class Birth:
     """A process on its way. Exactly one of `message` and readiness comes to be; `on_settled` is then called.
 
@@ -39,6 +47,9 @@ class Birth:
         self.on_settled: Callable[[], None] = lambda: None
         self.on_handover: Callable[[], None] = lambda: None
         self._executing = False
+        self._fd = channel.fileno()
+        _under_way.add(self._fd)
+        pidfds.expected.add(pid)
         channel.setblocking(False)
         loop.watch(channel.fileno(), lambda _events: self.settle())
         self._limit = loop.after(SETUP_LIMIT_S, self._give_up)
@@ -72,6 +83,8 @@ class Birth:
         os.set_inheritable(pidfd, False)
         pidfds.wait(self.pidfd)  # it ends as soon as it has sent this
         self.pid, self.pidfd = pidfds.pid_of(pidfd), pidfd
+        if self.pid:
+            pidfds.expected.add(self.pid)
         self.on_handover()
 
     def _fail(self, message: str, exit_code: int) -> None:
@@ -83,6 +96,7 @@ class Birth:
         if channel is None:
             return
         self._limit.cancel()
+        _under_way.discard(self._fd)
         self._loop.forget(channel.fileno())
         channel.close()
         if not self._executing:

@@ -8,6 +8,7 @@ blocks: a start is answered when the program runs, a removal when the last proce
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -15,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.nodeagent.keeper import births, capabilities, launch, pidfds, plan, seccomp
+from services.nodeagent.keeper import births, bundles, capabilities, foreign, launch, pidfds, plan, seccomp
+from services.nodeagent.keeper import process as processes
 from services.nodeagent.keeper.births import Birth
 from services.nodeagent.keeper.logfile import LogFile
 from services.nodeagent.keeper.loop import Loop
@@ -233,6 +235,27 @@ class Containers:
     def _launch(self, container: Container, sandbox: Sandbox, process: Process, root: plan.RootPlan) -> None:
         spec = container.spec
         ends = self._child_ends(container)
+        shared = -1 if sandbox.spec.host_pid else sandbox.pause_fd
+        container.own_pid_namespace = shared < 0 and not sandbox.spec.host_pid
+        try:
+            if spec.runtime:
+                birth = self._ask_runtime(container, sandbox, process, root, ends)
+            else:
+                birth = self._bear(container, sandbox, process, root, ends)
+        finally:
+            for fd in ends:
+                if fd >= 0:
+                    os.close(fd)
+        container.birth = birth
+        birth.on_settled = lambda: self._on_settled(container)
+        birth.on_handover = lambda: self._follow(container, birth)
+        self._follow(container, birth)
+
+    def _bear(
+        self, container: Container, sandbox: Sandbox, process: Process, root: plan.RootPlan, ends: tuple[int, int, int]
+    ) -> Birth:
+        """A child of the keeper that becomes the container's first process."""
+        spec = container.spec
         job = launch.ContainerJob(
             process=process,
             stdio=launch.Stdio(ends, spec.tty),
@@ -242,29 +265,59 @@ class Containers:
             entrances=self._groups.entrances(container.cgroup),
             namespaces=self._sandboxes.namespaces(sandbox),
             user=self._sandboxes.user_namespace(sandbox),
+            own_process_namespace=container.own_pid_namespace,
         )
         flags = syscalls.CLONE_NEWNS
-        shared = -1 if sandbox.spec.host_pid else sandbox.pause_fd
-        container.own_pid_namespace = shared < 0 and not sandbox.spec.host_pid
-        job.own_process_namespace = container.own_pid_namespace
         if container.own_pid_namespace and job.user is None:
             flags |= syscalls.CLONE_NEWPID
-        try:
-            birth = births.spawn(
-                self._loop,
-                lambda channel: launch.container(job, channel),
-                flags,
-                cgroup_fd=self._groups.birth_fd(container.cgroup),
-                pid_namespace=shared,
-            )
-        finally:
-            for fd in ends:
-                if fd >= 0:
-                    os.close(fd)
-        container.birth = birth
-        birth.on_settled = lambda: self._on_settled(container)
-        birth.on_handover = lambda: self._follow(container, birth)
-        self._follow(container, birth)
+        return births.spawn(
+            self._loop,
+            lambda channel: launch.container(job, channel),
+            flags,
+            cgroup_fd=self._groups.birth_fd(container.cgroup),
+            pid_namespace=-1 if sandbox.spec.host_pid else sandbox.pause_fd,
+        )
+
+    def _ask_runtime(
+        self, container: Container, sandbox: Sandbox, process: Process, root: plan.RootPlan, ends: tuple[int, int, int]
+    ) -> Birth:
+        """A child of the keeper that has another runtime make the container."""
+        spec = container.spec
+        bundles.validate(root, user_namespace=bool(sandbox.spec.user_range))
+        directory = self._store.path(spec.id)
+        if process.oom_score_adj is not None and not processes.may_set_oom_score(process.oom_score_adj):
+            container.state.warnings.append(processes.oom_score_refused(process.oom_score_adj))
+            process.oom_score_adj = None
+        document = bundles.config(
+            spec,
+            process,
+            root,
+            root_path=foreign.root_path(spec.writable),
+            source_directory=foreign.source_directory(spec.writable),
+            namespaces=self._sandboxes.namespaces(sandbox),
+            pid_namespace=self._pid_namespace(container, sandbox),
+            cgroup=self._groups.absolute(container.cgroup),
+        )
+        with open(f"{directory}/config.json", "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(document, file, ensure_ascii=False)
+        job = foreign.Job(
+            runtime=spec.runtime,
+            id=spec.id,
+            directory=directory,
+            stdio=launch.Stdio(ends, spec.tty),
+            sources=bundles.sources(root),
+            lower=spec.lower,
+            writable=spec.writable,
+            groups=self._groups,
+            cgroup=container.cgroup,
+        )
+        return births.spawn(self._loop, lambda channel: foreign.create(job, channel), syscalls.CLONE_NEWNS)
+
+    @staticmethod
+    def _pid_namespace(container: Container, sandbox: Sandbox) -> str | None:
+        if sandbox.spec.host_pid:
+            return None
+        return "" if container.own_pid_namespace else f"/proc/{sandbox.pause_pid}/ns/pid"
 
     def _follow(self, container: Container, birth: Birth) -> None:
         """Watch the process that is, or has become, the container's first."""
@@ -325,7 +378,21 @@ class Containers:
         if has_run:
             self.on_exit(container)
         self._tell(container.on_started)
-        self._remove_group(container, RETRY_FIRST_S, time.monotonic() + REMOVAL_LIMIT_S)
+        self._leave_nothing(container)
+
+    def _leave_nothing(self, container: Container) -> None:
+        """Let go of what an ended container still has: what its runtime remembers of it, and its group."""
+
+        def remove_group(_code: int = 0) -> None:
+            if container.spec.runtime:
+                self._groups.sweep(container.cgroup)
+            self._remove_group(container, RETRY_FIRST_S, time.monotonic() + REMOVAL_LIMIT_S)
+
+        if container.spec.runtime:
+            words = ["delete", "--force", container.spec.id]
+            foreign.run_beside(self._loop, foreign.command(container.spec.runtime, words), remove_group)
+        else:
+            remove_group()
 
     def _on_adopted_end(self, container: Container, tries: int) -> None:
         """A process that an earlier keeper started has ended; its code may not be readable in this very moment."""
@@ -383,8 +450,12 @@ class Containers:
         """Signal the first process, or all; one that has ended is left in peace."""
         if not container.alive:
             return
+        if container.spec.runtime:
+            words = ["kill", container.spec.id, str(signum)]
+            foreign.run_beside(self._loop, foreign.command(container.spec.runtime, words), lambda _code: None)
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(container.pidfd, signum)
+            if not container.spec.runtime or signum == signal.SIGKILL:
+                signal.pidfd_send_signal(container.pidfd, signum)
         if everyone:
             for pid in self._groups.processes(container.cgroup):
                 if pid != container.state.pid:
@@ -405,6 +476,10 @@ class Containers:
             if value is not None and value != "":
                 setattr(container.spec.resources, name, value)
         self._record(container)
+
+    def directory(self, container: Container) -> str:
+        """Where its record is, and what another runtime has to find."""
+        return self._store.path(container.spec.id)
 
     def stdin_path(self, container: Container) -> str:
         return self._store.path(container.spec.id, "stdin")
@@ -433,7 +508,7 @@ class Containers:
             self.signal(container, signal.SIGKILL, everyone=False)
             self._groups.kill(container.cgroup)
         elif len(container.on_ended) == 1:
-            self._remove_group(container, RETRY_FIRST_S, time.monotonic() + REMOVAL_LIMIT_S)
+            self._leave_nothing(container)
 
     def recover(self) -> None:
         """Take up what an earlier keeper left: watch what runs, end what was half made, note what has ended."""
@@ -475,4 +550,4 @@ class Containers:
         with contextlib.suppress(FileNotFoundError):
             self._groups.kill(container.cgroup)
         self._settle_end(container)
-        self._remove_group(container, RETRY_FIRST_S, time.monotonic() + REMOVAL_LIMIT_S)
+        self._leave_nothing(container)

@@ -15,6 +15,7 @@ from typing import Any
 from services.nodeagent.keeper.births import Birth
 from services.nodeagent.keeper.containers import RETRY_FIRST_S, RETRY_MAX_S, Container, Containers
 from services.nodeagent.keeper.loop import Loop
+from services.nodeagent.keeper.orphans import Orphans
 from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes
 from services.nodeagent.keeper.server import Connection, Server
 from services.nodeagent.keeper.sessions import Opened, Sessions
@@ -82,13 +83,19 @@ class Keeper:
         self.containers.on_exit = self._on_exit
         self.sessions.on_exec_end = self._on_exec_end
         self.server.on_drop = self.sessions.drop_owner
+        self._orphans = Orphans(loop, self._may_have_orphans)
         self._removing: set[str] = set()
 
     def start(self) -> None:
         mounts.ensure_shared_directory(netns.DIRECTORY)
         self.sandboxes.recover()
         self.containers.recover()
+        self._orphans.watch()
         self.server.listen()
+
+    def _may_have_orphans(self) -> bool:
+        foreign = any(container.spec.runtime for container in self.containers.held.values())
+        return foreign or any(sandbox.spec.host_pid for sandbox in self.sandboxes.held.values())
 
     def _handle(self, connection: Connection, message: Args) -> None:
         answer = Answer(connection, int(message.get("id", 0)))
@@ -216,6 +223,7 @@ class Keeper:
                 answer.give(encode(state))
 
         self.containers.start(spec, sandbox, done)
+        self._orphans.watch()
         return LATER
 
     def call_signal(self, _connection: Connection, _answer: Answer, args: Args) -> Any:

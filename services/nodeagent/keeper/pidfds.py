@@ -16,6 +16,8 @@ _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
 _INFO_SIZE = 64
 
+expected: set[int] = set()  # children that somebody will wait for, see orphans.py
+
 
 def start_time(pid: int) -> int:
     """When the process started, in clock ticks since boot (proc_pid_stat(5), field 22); 0 if there is no such process
@@ -59,6 +61,7 @@ def wait(pidfd: int, pid: int = 0) -> tuple[int, int] | None:
     with contextlib.suppress(ChildProcessError):
         info = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         if info is not None:
+            expected.discard(info.si_pid)
             if info.si_code == os.CLD_EXITED:
                 return info.si_status, 0
             return 128 + info.si_status, info.si_status

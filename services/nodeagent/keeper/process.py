@@ -77,8 +77,19 @@ def set_oom_score(value: int, warn: Warn) -> None:
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write(str(value))
-    except OSError as exc:
-        warn(f"oom_score_adj {value} could not be set: {exc.strerror}")
+    except OSError:
+        warn(oom_score_refused(value))
+
+
+def oom_score_refused(value: int) -> str:
+    return f"oom_score_adj {value} could not be set: this node lacks CAP_SYS_RESOURCE"
+
+
+def may_set_oom_score(value: int) -> bool:
+    """Whether this process may give a child this oom_score_adj."""
+    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+        present = int(file.read())
+    return value >= present or bool(syscalls.capget()[0] >> capabilities.NUMBERS["SYS_RESOURCE"] & 1)
 
 
 def set_rlimits(limits: dict[str, Rlimit], warn: Warn) -> None:

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from services.nodeagent.keeper import launch, namespaces, pause, pidfds
+from services.nodeagent.keeper import launch, namespaces, orphans, pause, pidfds
 from services.nodeagent.keeper.store import Store, check_id
 from services.nodeagent.runtime.model import (
     InterfaceStats,
@@ -140,6 +140,7 @@ class Sandboxes:
             if message:
                 raise OSError(f"the pod's first process could not be started: {json.loads(message)['error']}")
             sandbox.pause_started = pidfds.start_time(sandbox.pause_pid)
+            pidfds.expected.add(sandbox.pause_pid)
 
     def user_namespace(self, sandbox: Sandbox) -> launch.UserNamespace | None:
         """The pod's own user namespace, if it has one."""
@@ -178,7 +179,7 @@ class Sandboxes:
         if sandbox is not None and sandbox.pause_fd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(sandbox.pause_fd, signal.SIGKILL)
-            pidfds.wait(sandbox.pause_fd)
+            orphans.wait_for(sandbox.pause_fd)
             os.close(sandbox.pause_fd)
             sandbox.pause_fd = -1
         for name in ("uts", "ipc", "time", "user"):

@@ -12,6 +12,7 @@ import errno
 import platform
 import struct
 from functools import lru_cache
+from typing import Any
 
 LAST_KNOWN = 466  # removexattrat, Linux 6.13
 
@@ -157,6 +158,29 @@ def _section(column: int, numbers: tuple[int, int, int, int], capabilities: froz
             cases[number] = _refuse(errno.EPERM)
     ceiling: Code = [(_JUMP_AT_LEAST, 0, 1, LAST_KNOWN + 1), *_refuse(errno.ENOSYS)]
     return [(_LOAD, 0, 0, _NUMBER_OFFSET), *ceiling, *_search(sorted(cases.items()))]
+
+
+def profile(capabilities: frozenset[str]) -> dict[str, Any]:
+    """The same filter as `linux.seccomp` of the OCI runtime-spec, for other runtimes.
+
+    It has no ceiling: which calls are too new for it is decided by the runtime's libseccomp.
+    """
+    denied = [row[0] for row in DENIED if capabilities.isdisjoint(row[4])]
+    rules: list[dict[str, Any]] = [
+        {"names": denied, "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM},
+        {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM, "args": [_equal(0, _AF_VSOCK)]},
+    ]
+    if "SYS_ADMIN" not in capabilities:
+        rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS})
+        for bit in range(32):
+            if _NAMESPACE_FLAGS >> bit & 1:
+                one = {"index": 0, "value": 1 << bit, "valueTwo": 1 << bit, "op": "SCMP_CMP_MASKED_EQ"}
+                rules.append({"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM, "args": [one]})
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+
+
+def _equal(index: int, value: int) -> dict[str, Any]:
+    return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
 
 
 @lru_cache(maxsize=16)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.nodeagent.keeper import births, launch, pidfds
+from services.nodeagent.keeper import births, bundles, foreign, launch, pidfds
 from services.nodeagent.keeper.births import Birth
 from services.nodeagent.keeper.containers import Container, Containers, process_of
 from services.nodeagent.keeper.loop import Loop
+from services.nodeagent.keeper.process import Process
 from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes
 from services.nodeagent.keeper.streams import Output, Viewer
 from services.nodeagent.runtime.model import SandboxSpec
@@ -109,22 +111,13 @@ class Sessions:
         if tty:
             process.env.setdefault("TERM", "xterm")
         theirs, ours, names = _pipes(with_stdin=bool(args.get("stdin")), tty=tty)
-        job = launch.ExecJob(
-            process=process,
-            stdio=launch.Stdio((theirs[0], theirs[1], theirs[2]), tty, args.get("width", 0), args.get("height", 0)),
-            target=container.pidfd,
-            kinds=_kinds(sandbox.spec),
-            user=self._sandboxes.user_namespace(sandbox),
-            entrances=self._groups.entrances(container.cgroup),
-        )
+        stdio = launch.Stdio((theirs[0], theirs[1], theirs[2]), tty, args.get("width", 0), args.get("height", 0))
+        number = next(self._numbers)
         try:
-            birth = births.spawn(
-                self._loop,
-                lambda channel: launch.added(job, channel),
-                0,
-                cgroup_fd=self._groups.birth_fd(container.cgroup),
-                pid_namespace=container.pidfd,
-            )
+            if spec.runtime:
+                birth = self._ask_runtime(container, process, stdio, number)
+            else:
+                birth = self._bear(container, sandbox, process, stdio)
         except BaseException:
             for fd in ours:
                 os.close(fd)
@@ -133,7 +126,7 @@ class Sessions:
             for fd in theirs:
                 if fd >= 0:
                     os.close(fd)
-        session = Exec(next(self._numbers), owner, birth, birth.pidfd)
+        session = Exec(number, owner, birth, birth.pidfd)
         self._execs[session.number] = session
         with_stdin = bool(args.get("stdin"))
 
@@ -150,10 +143,51 @@ class Sessions:
             done(Opened(session.number, birth.pid, streams, fds), birth)
 
         birth.on_settled = settled
+        birth.on_handover = lambda: self._follow(session)
+        self._loop.watch(session.pidfd, lambda _events: self._on_exec_end(session))
+
+    def _bear(self, container: Container, sandbox: Sandbox, process: Process, stdio: launch.Stdio) -> Birth:
+        job = launch.ExecJob(
+            process=process,
+            stdio=stdio,
+            target=container.pidfd,
+            kinds=_kinds(sandbox.spec),
+            user=self._sandboxes.user_namespace(sandbox),
+            entrances=self._groups.entrances(container.cgroup),
+        )
+        return births.spawn(
+            self._loop,
+            lambda channel: launch.added(job, channel),
+            0,
+            cgroup_fd=self._groups.birth_fd(container.cgroup),
+            pid_namespace=container.pidfd,
+        )
+
+    def _ask_runtime(self, container: Container, process: Process, stdio: launch.Stdio, number: int) -> Birth:
+        spec = container.spec
+        process.oom_score_adj = None  # that of the container stays
+        directory = self._containers.directory(container)
+        path = f"{directory}/exec-{number}.json"
+        document = bundles.process_document(process, terminal=stdio.tty)
+        if stdio.width and stdio.height:
+            document["consoleSize"] = {"width": stdio.width, "height": stdio.height}
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(document, file, ensure_ascii=False)
+        job = foreign.Addition(spec.runtime, spec.id, directory, path, stdio, self._groups, container.cgroup)
+        return births.spawn(self._loop, lambda channel: foreign.add(job, channel), syscalls.CLONE_NEWNS)
+
+    def _follow(self, session: Exec) -> None:
+        """Another runtime's process has taken the place of the command that made it."""
+        self._loop.forget(session.pidfd)
+        os.close(session.pidfd)
+        session.pidfd = session.birth.pidfd
         self._loop.watch(session.pidfd, lambda _events: self._on_exec_end(session))
 
     def _on_exec_end(self, session: Exec) -> None:
+        pidfd = session.pidfd
         session.birth.settle()
+        if session.pidfd != pidfd:
+            return
         outcome = pidfds.wait(session.pidfd) or (255, 0)
         self._loop.forget(session.pidfd)
         os.close(session.pidfd)

@@ -46,6 +46,7 @@ class Surroundings:
     volumes: Mapping[str, Path]
     read_only_volumes: frozenset[str]
     hostname: str
+    runtime: Sequence[str] = ()
 
 
 def pod_labels(pod: Mapping[str, Any]) -> dict[str, str]:
@@ -116,6 +117,7 @@ def container_spec(
         unmasked_proc=allowed.unmasked_proc,
         resources=resources.container_resources(spec),
         oom_score_adj=resources.oom_score_adjustment(pod, spec, around.memory_bytes),
+        runtime=list(around.runtime),
         stop_signal=(spec.get("lifecycle") or {}).get("stopSignal") or image.config.stop_signal or "SIGTERM",
         labels={
             **pod_labels(pod),

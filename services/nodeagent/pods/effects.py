@@ -146,6 +146,7 @@ class Effects:
         try:
             if namespaces.own_users(self._pod) and not record.user_range:
                 record.user_range = tools.choose_range()
+            record.runtime_handler = await tools.handlers.of(self._pod, tools.api)
             tools.checkpoints.save_record(record)
             await setting.prepare(tools.sandbox_hooks, self._setting)
         except Exception as exc:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from services.nodeagent.environment import NodeFacts
 from services.nodeagent.events import Events
+from services.nodeagent.handlers import Handlers
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import NodeLayout
 from services.nodeagent.link import Api
@@ -71,6 +72,7 @@ class Facilities:
     clock: Callable[[], float]
     admit: Callable[[Mapping[str, Any]], tuple[str, str] | None]
     choose_range: Callable[[], int]
+    handlers: Handlers
 
     @property
     def logs(self) -> Path:

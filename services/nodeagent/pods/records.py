@@ -124,7 +124,8 @@ class PodRecord:
 
     `stop_by` is the deadline of a pod that is ending, 0 while it is not; `deleted` and `grace` (seconds) tell that the
     API wants it gone; `finished` that it ended by itself; `disruption` is why the node ended it, if it was the node.
-    `user_range` is the first user id on the node of a pod with its own user namespace.
+    `user_range` is the first user id on the node of a pod with its own user namespace, `runtime_handler` the runtime
+    that its RuntimeClass names.
     """
 
     uid: str
@@ -134,6 +135,7 @@ class PodRecord:
     initialized: bool = False
     addresses: tuple[str, ...] = ()
     user_range: int = 0
+    runtime_handler: str = ""
     stop_by: float = 0.0
     deleted: bool = False
     grace: float = 0.0
@@ -179,6 +181,7 @@ _POD_DURABLE = (
     "initialized",
     "addresses",
     "user_range",
+    "runtime_handler",
     "stop_by",
     "deleted",
     "grace",

@@ -96,6 +96,7 @@ def _surroundings(tools: Facilities, setting: PodSetting) -> Surroundings:
         volumes=setting.volumes,
         read_only_volumes=frozenset(setting.read_only_volumes),
         hostname=files.hostname(setting.pod, tools.node.name, tools.domain),
+        runtime=tools.handlers.command(setting.record.runtime_handler),
     )
 
 

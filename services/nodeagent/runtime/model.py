@@ -98,7 +98,8 @@ class ContainerSpec:
 
     `lower` are the unpacked layers, top first; `writable` is a directory of this container alone, for overlay's upper
     and work. `cgroup` is below the node's group; "" means `<sandbox's group>/<id>`. An empty `log_path` discards the
-    output. `argv[0]` without a slash is looked up in the PATH of `env`.
+    output. `argv[0]` without a slash is looked up in the PATH of `env`. `runtime` is the command of another OCI runtime
+    with its global options (`/usr/sbin/runc --root /run/...`); empty is the keeper itself.
     """
 
     id: str
@@ -123,12 +124,14 @@ class ContainerSpec:
     privileged: bool = False
     no_new_privileges: bool = False
     seccomp: str = "default"  # default | unconfined
+    seccomp_profile: dict[str, Any] = field(default_factory=dict)  # linux.seccomp of the OCI runtime-spec, instead
     unmasked_proc: bool = False  # procMount: Unmasked
     resources: Resources = field(default_factory=Resources)
     rlimits: dict[str, Rlimit] = field(default_factory=dict)  # "nofile" or "RLIMIT_NOFILE"
     oom_score_adj: int | None = None
     cgroup: str = ""
     stop_signal: str = "SIGTERM"
+    runtime: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
 
 

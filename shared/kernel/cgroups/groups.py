@@ -95,6 +95,9 @@ class Groups(Protocol):
     def limit(self, path: str, limits: Limits) -> list[str]:
         """Set the limits; return what the host cannot do. OSError when the kernel refuses a value."""
 
+    def absolute(self, path: str) -> str:
+        """The group's path from the root of the hierarchy, as /proc/<pid>/cgroup shows it."""
+
     def restrict_devices(self, path: str, allowed: Iterable[DeviceRule]) -> list[str]:
         """Refuse every device but those `allowed`; return a warning if the host cannot."""
 
@@ -103,6 +106,12 @@ class Groups(Protocol):
 
     def entrances(self, path: str) -> list[str]:
         """Files to which a newborn process of one thread writes "0" to be in the group, after `birth_fd`."""
+
+    def adopt(self, path: str, pid: int) -> None:
+        """Move a process that somebody else has started into the group."""
+
+    def sweep(self, path: str) -> None:
+        """Remove what another runtime has left of the group in trees that are not used here, with empty parents."""
 
     def processes(self, path: str) -> list[int]:
         """Process ids in the group and below."""

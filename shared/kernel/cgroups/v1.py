@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from shared.kernel.cgroups import devices, groups
 from shared.kernel.cgroups.groups import Counters, DeviceRule, GroupMount, Limits, number, read, table, write
+from shared.kernel.mounts import mount_points
 
 _USED = ("cpu", "cpuacct", "memory", "pids", "blkio")
 
@@ -94,6 +95,9 @@ class GroupsV1:
         write(f"{root}{self._subtree}{path}/cpuset.cpus", cpus)
         return []
 
+    def absolute(self, path: str) -> str:
+        return self._subtree + path
+
     def restrict_devices(self, path: str, allowed: Iterable[DeviceRule]) -> list[str]:
         if self._unified:
             return devices.restrict(self._unified + self._subtree + path, tuple(allowed))
@@ -118,6 +122,14 @@ class GroupsV1:
             if os.path.exists(cpuset):
                 files.append(cpuset)
         return files
+
+    def adopt(self, path: str, pid: int) -> None:
+        for root in self._trees():
+            write(f"{root}{self._subtree}{path}/cgroup.procs", str(pid))
+
+    def sweep(self, path: str) -> None:
+        others = {point.target for point in mount_points() if point.kind == "cgroup"} - set(self._trees())
+        groups.remove_directories(others, self._subtree + path, parents=True)
 
     def _any(self, path: str) -> str:
         return (self._unified or self._roots[0]) + self._subtree + path

@@ -70,6 +70,9 @@ class GroupsV2:
             put("cpuset.cpus", limits.cpuset_cpus)
         return warnings
 
+    def absolute(self, path: str) -> str:
+        return self._subtree + path
+
     def restrict_devices(self, path: str, allowed: Iterable[DeviceRule]) -> list[str]:
         return devices.restrict(self._directory(path), tuple(allowed))
 
@@ -78,6 +81,12 @@ class GroupsV2:
 
     def entrances(self, path: str) -> list[str]:
         return []
+
+    def adopt(self, path: str, pid: int) -> None:
+        write(self._file(path, "cgroup.procs"), str(pid))
+
+    def sweep(self, path: str) -> None:
+        return  # there is one tree only
 
     def processes(self, path: str) -> list[int]:
         return groups.member_ids(self._directory(path))

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import random
+import shutil
 
 import pytest
 
@@ -200,3 +201,28 @@ async def test_a_range_of_users_is_kept_over_a_restart_and_given_back_at_the_end
     node.delete(grace=0)
     await eventually(lambda: worker.record.cleaned, "the end of the pod")
     assert worker.record.user_range == 0
+
+
+async def test_a_pod_of_another_runtime_runs_and_outlives_the_agent(node):
+    if (runc := shutil.which("runc")) is None:
+        pytest.skip("runc is not installed (tests/tools installs it)")
+    node.handlers.commands["runc"] = [runc, "--root", str(node.layout.volatile / "oci/runc")]
+    node.api.put("/apis/node.k8s.io/v1/runtimeclasses/other", {"metadata": {"name": "other"}, "handler": "runc"})
+    node.create(pod(shell("web", "echo started; exec sleep 1000"), runtimeClassName="other"))
+    await node.wait_log("web", "started")
+    await node.wait_phase("Running")
+    assert os.listdir(node.layout.volatile / "oci/runc")
+    [before] = await node.held()
+    await node.crash()
+    node.boot()
+    await node.wait_phase("Running")
+    [after] = await node.held()
+    assert (after.pid, after.state) == (before.pid, "running")
+
+
+async def test_an_unknown_handler_is_an_event_of_the_pod(node):
+    node.api.put("/apis/node.k8s.io/v1/runtimeclasses/other", {"metadata": {"name": "other"}, "handler": "gvisor"})
+    node.create(pod(shell("web", "sleep 1000"), runtimeClassName="other"))
+    text = 'Failed to create pod sandbox: no runtime for "gvisor" is configured'
+    await eventually(lambda: any(text in str(event) for event in node.recorder.events), "the event")
+    assert await node.held() == []
