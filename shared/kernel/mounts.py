@@ -9,14 +9,14 @@ import contextlib
 import errno
 import os
 import re
-from dataclasses import dataclass
 
 from shared.kernel import syscalls
+from shared.records import frozen
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MountPoint:
     """One line of mountinfo. `options` are the mount's own, `super_options` those of the file system."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,7 +116,7 @@ _long = ctypes.c_long
 
 
 def _number(name: str) -> int:
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _COLUMN:
         raise OSError(errno.ENOSYS, f"number of system call {name} is not known for {machine}")
     return _NUMBERS[name][_COLUMN[machine]]

@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from services.nodeagent.keeper import births, bundles, capabilities, foreign, launch, pidfds, plan, seccomp
@@ -35,6 +34,7 @@ from services.nodeagent.runtime.model import (
 )
 from shared.kernel import syscalls
 from shared.kernel.cgroups.groups import Groups
+from shared.records import field, field_names, mutable
 
 RETRY_FIRST_S = 0.002
 RETRY_MAX_S = 0.25
@@ -44,7 +44,7 @@ REAPING_TRIES = 50
 UNSEEN_EXIT_CODE = 137  # as kubelet reports a container whose end nobody saw
 
 
-@dataclass(slots=True)
+@mutable
 class Container:
     """A container as the keeper holds it. `started` is the first process's start time in clock ticks."""
 
@@ -471,7 +471,7 @@ class Containers:
 
     def update_resources(self, container: Container, resources: Resources) -> None:
         container.state.warnings = self._groups.limit(container.cgroup, resources)
-        for name in Resources.__dataclass_fields__:
+        for name in field_names(Resources):
             value = getattr(resources, name)
             if value is not None and value != "":
                 setattr(container.spec.resources, name, value)

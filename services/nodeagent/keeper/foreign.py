@@ -13,7 +13,6 @@ import os
 import socket
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from services.nodeagent.keeper import pidfds, rootfs
@@ -25,6 +24,7 @@ from services.nodeagent.keeper.process import StartFailure
 from shared.kernel import mounts, syscalls
 from shared.kernel.cgroups.groups import Groups
 from shared.kernel.mounts import mount_points
+from shared.records import mutable
 
 _NOT_FOUND = ("executable file not found", "no such file or directory")
 _DENIED = ("permission denied", "exec format error")
@@ -32,7 +32,7 @@ _ERRORS_SHOWN = 2000
 _NOT_EXECUTED = 242  # a code that no runtime gives
 
 
-@dataclass(slots=True)
+@mutable
 class Job:
     """One container to create; `directory` holds config.json, and `runtime` is the command with its global options."""
 
@@ -47,7 +47,7 @@ class Job:
     cgroup: str
 
 
-@dataclass(slots=True)
+@mutable
 class Addition:
     """One process to add to container `id`: `process` is a file as `exec --process` takes it."""
 

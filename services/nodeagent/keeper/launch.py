@@ -14,7 +14,6 @@ import socket
 import struct
 import termios
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from services.nodeagent.keeper import mapped, rootfs
@@ -22,13 +21,14 @@ from services.nodeagent.keeper import process as processes
 from services.nodeagent.keeper.plan import RootPlan
 from services.nodeagent.keeper.process import Process, StartFailure
 from shared.kernel import syscalls
+from shared.records import field, frozen, mutable
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 _TIOCSCTTY = 0x540E
 
 
-@dataclass(slots=True)
+@mutable
 class Stdio:
     """Descriptors for 0, 1, 2 (-1: /dev/null of the container), or a console made inside the container."""
 
@@ -38,7 +38,7 @@ class Stdio:
     height: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UserNamespace:
     """A pod's own user namespace: the file that keeps it, and the node's id of its root."""
 
@@ -46,7 +46,7 @@ class UserNamespace:
     root_id: int
 
 
-@dataclass(slots=True)
+@mutable
 class ContainerJob:
     """All that the first process of a container needs; `namespaces` are (path, CLONE_NEW...) to join."""
 
@@ -61,7 +61,7 @@ class ContainerJob:
     own_process_namespace: bool = True
 
 
-@dataclass(slots=True)
+@mutable
 class ExecJob:
     """All that a process added to a container needs; `target` is a pidfd of the container's first process."""
 

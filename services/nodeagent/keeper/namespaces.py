@@ -12,11 +12,11 @@ import json
 import os
 import signal
 import socket
-from dataclasses import dataclass
 
 from services.nodeagent.keeper import launch, pidfds
 from services.nodeagent.runtime.model import SandboxSpec
 from shared.kernel import netns, syscalls
+from shared.records import frozen
 
 IPC_SYSCTLS = ("fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
 
@@ -30,7 +30,7 @@ _FILES = {
 _CLOCKS = ("monotonic", "boottime")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """Where a pod's namespaces are kept: (path, CLONE_NEW...)."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import struct
 
 from services.nodeagent.keeper import capabilities, launch, rootfs
@@ -95,7 +94,7 @@ def run(
     if user is not None:
         launch.be_reborn(os.open(user.path, os.O_RDONLY), FLAGS, channel)
     program = os.memfd_create("pause", os.MFD_CLOEXEC)
-    os.write(program, image(platform.machine()))
+    os.write(program, image(os.uname().machine))
     os.setsid()
     null = os.open("/dev/null", os.O_RDWR)
     for target in range(3):

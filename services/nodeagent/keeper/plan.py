@@ -6,11 +6,10 @@ containerd's: which file systems, with which flags, which paths of /proc and /sy
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from services.nodeagent.runtime.model import ContainerSpec, Mount, SandboxSpec
 from shared.kernel import syscalls as sys
 from shared.kernel.cgroups.groups import DeviceRule, GroupMount
+from shared.records import frozen
 
 MASKED = (
     "/proc/acpi",
@@ -64,7 +63,7 @@ _BIND_OPTIONS = {
 _TMPFS_FLAGS = {"ro": sys.MS_RDONLY, "nosuid": sys.MS_NOSUID, "nodev": sys.MS_NODEV, "noexec": sys.MS_NOEXEC}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileSystem:
     """A new file system of `kind` at `target`; the target is made if it is missing."""
 
@@ -74,7 +73,7 @@ class FileSystem:
     data: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bind:
     """A part of the host's tree at `target`. `attributes` are MOUNT_ATTR bits, `propagation` an MS flag.
 
@@ -90,14 +89,14 @@ class Bind:
     mapped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Devices:
     """The nodes and links of /dev; `everything` also makes all of the host's device nodes."""
 
     everything: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """A symbolic link on a file system that an earlier step made."""
 
@@ -105,7 +104,7 @@ class Link:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seal:
     """Turn the mount at `path` read-only."""
 
@@ -115,7 +114,7 @@ class Seal:
 Step = FileSystem | Bind | Devices | Link | Seal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RootPlan:
     """`inside` are done before the root is entered, `hidden` and `read_only` paths after."""
 

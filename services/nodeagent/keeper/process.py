@@ -14,12 +14,12 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.machinery import BuiltinImporter, FrozenImporter
 
 from services.nodeagent.keeper import capabilities
 from services.nodeagent.runtime.model import Rlimit
 from shared.kernel import syscalls
+from shared.records import field, frozen, mutable
 
 codecs.lookup("ascii")  # a child that has given up the host's files could not load it any more
 
@@ -37,7 +37,7 @@ class StartFailure(Exception):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CapabilitySets:
     """The five sets of capabilities(7) as bit masks, for who wants each by itself."""
 
@@ -48,7 +48,7 @@ class CapabilitySets:
     ambient: int = 0
 
 
-@dataclass(slots=True)
+@mutable
 class Process:
     """Everything about a process that is not its namespaces, with names already turned into numbers.
 

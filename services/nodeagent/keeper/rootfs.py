@@ -11,10 +11,10 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from services.nodeagent.keeper.plan import DEVICES, LINKS, Bind, Devices, FileSystem, Link, RootPlan, Seal
 from shared.kernel import syscalls
+from shared.records import field, mutable
 
 Progress = Callable[[str], None]
 
@@ -34,7 +34,7 @@ def overlay_options(lower: list[str], upper: str, work: str) -> str:
     return options if len(os.fsencode(options)) <= _OPTIONS_MAX else ""
 
 
-@dataclass(slots=True)
+@mutable
 class Gathered:
     """What a root is made of, brought together while this process is still on the host: descriptors of the overlay
     and of detached trees, by the plan's step and by the path of the device node."""

@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from services.nodeagent.keeper import launch, namespaces, orphans, pause, pidfds
@@ -28,9 +27,10 @@ from services.nodeagent.runtime.model import (
 )
 from shared.kernel import mounts, netns, syscalls
 from shared.kernel.cgroups.groups import Groups
+from shared.records import mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Sandbox:
     """A sandbox as the keeper holds it. `pause_fd` is a pidfd, -1 without a shared PID namespace."""
 

@@ -9,7 +9,7 @@ seccomp_data (seccomp(2)): a test of the architecture, then a binary search over
 from __future__ import annotations
 
 import errno
-import platform
+import os
 import struct
 from functools import lru_cache
 from typing import Any
@@ -189,7 +189,7 @@ def program(capabilities: frozenset[str], machine: str = "") -> bytes:
 
     On x86_64 a call with the x32 bit is above the ceiling, hence unknown. Another architecture's calls are refused.
     """
-    name = machine or platform.machine()
+    name = machine or os.uname().machine
     if name not in _ARCHITECTURES:
         raise OSError(errno.ENOSYS, f"no seccomp profile for {name}")
     code: Code = [(_LOAD, 0, 0, _ARCHITECTURE_OFFSET)]

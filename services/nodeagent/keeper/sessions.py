@@ -12,7 +12,6 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from services.nodeagent.keeper import births, bundles, foreign, launch, pidfds
@@ -25,6 +24,7 @@ from services.nodeagent.keeper.streams import Output, Viewer
 from services.nodeagent.runtime.model import SandboxSpec
 from shared.kernel import syscalls
 from shared.kernel.cgroups.groups import Groups
+from shared.records import field, mutable
 
 _KINDS = (
     syscalls.CLONE_NEWNS
@@ -44,7 +44,7 @@ def _kinds(spec: SandboxSpec) -> int:
     return kinds
 
 
-@dataclass(slots=True)
+@mutable
 class Exec:
     """A process that an exec made. `owner` is the connection that asked for it."""
 
@@ -55,7 +55,7 @@ class Exec:
     ready: bool = False
 
 
-@dataclass(slots=True)
+@mutable
 class Attachment:
     """A view on a container. `views` are the pipes being fed."""
 
@@ -65,7 +65,7 @@ class Attachment:
     views: list[tuple[Output, Viewer]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@mutable
 class Opened:
     """What the agent gets: a session's number, its streams' names and their descriptors, which the sender closes."""
 

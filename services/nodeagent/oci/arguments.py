@@ -5,7 +5,7 @@ A table instead of argparse: importing that would take longer than most of the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from shared.records import field, mutable
 
 # option -> whether it takes a value; shorter names lead to the long one
 GLOBAL = {
@@ -83,7 +83,7 @@ class UsageError(ValueError):
     """The command line makes no sense."""
 
 
-@dataclass(slots=True)
+@mutable
 class Arguments:
     """`options` hold the values in the order given ("" for one without); `rest` are the words behind the command."""
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from services.nodeagent.keeper import capabilities
@@ -18,6 +16,7 @@ from services.nodeagent.keeper.process import CapabilitySets, Process
 from services.nodeagent.oci import filters
 from services.nodeagent.runtime.model import Rlimit
 from shared.kernel import syscalls
+from shared.records import frozen
 
 VERSION_MIN, VERSION_MAX = "1.0.0", "1.2.1"
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -43,7 +42,7 @@ _IPC_SYSCTLS = frozenset(f"kernel.{name}" for name in _IPC_NAMES.split())
 _VERSION = re.compile(r"1\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Config:
     """A bundle's configuration. `raw` is the document, `namespaces` maps a type to the path to join ("": a new one)."""
 
@@ -82,13 +81,14 @@ class Config:
 
 def load(bundle: str) -> Config:
     """Read and check a bundle. OSError or ValueError."""
-    path = Path(bundle).resolve()
-    file = path / "config.json"
+    path = os.path.realpath(bundle)
+    file = f"{path}/config.json"
     try:
-        raw = json.loads(file.read_bytes())
+        with open(file, "rb") as document:
+            raw = json.loads(document.read())
     except ValueError as exc:
         raise ValueError(f"{file} is not JSON: {exc}") from exc
-    return parse(raw, str(path))
+    return parse(raw, path)
 
 
 def parse(raw: Any, bundle: str) -> Config:
@@ -221,7 +221,8 @@ def check_process(process: dict[str, Any]) -> None:
 
 def apparmor_enabled() -> bool:
     try:
-        return Path("/sys/module/apparmor/parameters/enabled").read_text(encoding="ascii").startswith("Y")
+        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
+            return file.read().startswith("Y")
     except OSError:
         return False
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 from services.nodeagent.keeper import launch, pidfds
@@ -25,9 +24,10 @@ from services.nodeagent.oci.diary import Diary
 from services.nodeagent.oci.store import Record, Store
 from shared.errors import RuntimeFailure
 from shared.kernel import syscalls
+from shared.records import field, mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Wishes:
     """The options of `create` and `run`. `console` is where the terminal's master goes: a socket's path, or "" to
     keep it as `Created.console`."""
@@ -40,7 +40,7 @@ class Wishes:
     preserved: int = 0
 
 
-@dataclass(slots=True)
+@mutable
 class Conversation:
     """What the newborn process has said."""
 
@@ -151,6 +151,8 @@ def _launch(
         process, warnings = configs.process_of(config.process, config.linux.get("seccomp"))
         for warning in warnings:
             diary.warn(warning)
+    if config.raw.get("hooks"):
+        hooks.load()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     with listener:
         bind_in(listener, store.path(record.id), "start.sock")

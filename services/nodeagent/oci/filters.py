@@ -8,9 +8,8 @@ have are passed over: the profiles of Docker and podman name every call of every
 from __future__ import annotations
 
 import errno
-import platform
+import os
 import struct
-from pathlib import Path
 from typing import Any
 
 _ACTIONS = {
@@ -72,9 +71,9 @@ def flags(seccomp: dict[str, Any]) -> int:
 
 def program(seccomp: dict[str, Any], machine: str = "") -> bytes:
     """The filter. ValueError naming the field that cannot be honoured."""
-    native = _NATIVE.get(machine or platform.machine())
+    native = _NATIVE.get(machine or os.uname().machine)
     if native is None:
-        raise ValueError(f"linux.seccomp: system calls of {machine or platform.machine()} are not known")
+        raise ValueError(f"linux.seccomp: system calls of {machine or os.uname().machine} are not known")
     default = _action(seccomp.get("defaultAction"), seccomp.get("defaultErrnoRet"), "linux.seccomp.defaultAction")
     rules = [
         _rule(entry, f"linux.seccomp.syscalls[{index}]") for index, entry in enumerate(seccomp.get("syscalls") or ())
@@ -108,7 +107,8 @@ def program(seccomp: dict[str, Any], machine: str = "") -> bytes:
 
 
 def _numbers() -> dict[str, dict[str, int]]:
-    lines = Path(__file__).with_name("syscalls.tsv").read_text(encoding="ascii").splitlines()
+    with open(f"{os.path.dirname(__file__)}/syscalls.tsv", encoding="ascii") as file:
+        lines = file.read().splitlines()
     columns = lines[0].split("\t")[1:]
     result = {}
     for line in lines[1:]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import Any
 
 from shared.errors import RuntimeFailure
 
 
+def load() -> None:
+    """Import what running a hook needs, which few containers do: for a process that cannot import any more later."""
+    import subprocess  # noqa: F401
+
+
 def run(hook: dict[str, Any], state: dict[str, Any], name: str) -> None:
     """Run one hook and wait for it. RuntimeFailure if it fails or outlives its `timeout` (seconds)."""
+    import subprocess
+
     path = hook["path"]
     argv = list(hook.get("args") or [path])
     env = dict(variable.partition("=")[::2] for variable in hook.get("env") or ())

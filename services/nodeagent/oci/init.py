@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import socket
-from dataclasses import dataclass
 from typing import Any
 
 from services.nodeagent.keeper import launch
@@ -21,11 +20,12 @@ from services.nodeagent.keeper.process import Process, StartFailure
 from services.nodeagent.oci import hooks, root
 from services.nodeagent.oci.config import NAMESPACES, PERSONALITIES, Config
 from shared.kernel import syscalls
+from shared.records import mutable
 
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
-@dataclass(slots=True)
+@mutable
 class Job:
     """All that the first process needs. `joins` are (path, CLONE_NEW...) of namespaces that exist already, the user
     and PID namespaces apart, which it is born in."""

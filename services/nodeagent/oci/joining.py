@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import socket
-from dataclasses import dataclass, field
 from typing import Any
 
 from services.nodeagent.keeper import launch, pidfds
@@ -20,9 +19,10 @@ from services.nodeagent.oci.diary import Diary
 from services.nodeagent.oci.store import Record, Store
 from shared.errors import RuntimeFailure
 from shared.kernel import syscalls
+from shared.records import field, mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Addition:
     """What the child needs. `chroot` is a descriptor of the container's root where no mount namespace leads to it."""
 
@@ -36,7 +36,7 @@ class Addition:
     user_namespace: bool = False
 
 
-@dataclass(slots=True)
+@mutable
 class Request:
     """The options of `exec` that change the process; `document` is that of --process, else the container's is used."""
 

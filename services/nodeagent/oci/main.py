@@ -1,7 +1,7 @@
 """The command `wherry-runtime`: an OCI runtime for Docker, containerd, podman and people with a bundle.
 
 Exit codes: 0, or that of the program for a foreground `run` and `exec`; 1 for what went wrong, told on stderr and in
-the file of `--log`.
+the file of `--log`. Every command is a process of its own, so each imports only what it needs.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from services.nodeagent.oci import arguments, creation, lifecycle
+from services.nodeagent.oci import arguments
 from services.nodeagent.oci.arguments import Arguments, UsageError
-from services.nodeagent.oci.config import VERSION_MAX
-from services.nodeagent.oci.creation import Wishes
 from services.nodeagent.oci.diary import Diary
-from services.nodeagent.oci.store import DEFAULT_ROOT, Record, Store
 from shared.errors import WherryError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from services.nodeagent.oci.creation import Wishes
+    from services.nodeagent.oci.store import Record, Store
 
 VERSION = "0.1.0"
 USAGE = """usage: wherry-runtime [--root DIR] [--log FILE] [--log-format text|json] [--systemd-cgroup] COMMAND ...
@@ -46,11 +48,15 @@ def main(words: list[str] | None = None) -> int:
         given = arguments.parse(sys.argv[1:] if words is None else words)
         diary = Diary(given.get("log"), given.get("log-format", "text"))
         if given.has("version"):
+            from services.nodeagent.oci.config import VERSION_MAX
+
             print(f"wherry-runtime version {VERSION}\nspec: {VERSION_MAX}")
             return 0
         if given.has("help") or not given.command:
             print(USAGE, end="")
             return 0 if given.has("help") else 1
+        from services.nodeagent.oci.store import DEFAULT_ROOT, Store
+
         return _COMMANDS[given.command](Store(given.get("root", DEFAULT_ROOT)), given, diary)
     except OSError as exc:
         where = f": {exc.filename}" if exc.filename and str(exc.filename) not in str(exc.strerror) else ""
@@ -61,6 +67,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _wishes(given: Arguments) -> Wishes:
+    from services.nodeagent.oci.creation import Wishes
+
     preserved = given.get("preserve-fds", "0")
     if not preserved.isdecimal():
         raise UsageError(f"--preserve-fds {preserved!r} is not a number")
@@ -75,16 +83,22 @@ def _wishes(given: Arguments) -> Wishes:
 
 
 def _create(store: Store, given: Arguments, diary: Diary) -> int:
+    from services.nodeagent.oci import creation
+
     creation.create(store, given.id(), _wishes(given), diary)
     return 0
 
 
 def _start(store: Store, given: Arguments, diary: Diary) -> int:
+    from services.nodeagent.oci import lifecycle
+
     lifecycle.start(store, given.id(), diary)
     return 0
 
 
 def _run(store: Store, given: Arguments, diary: Diary) -> int:
+    from services.nodeagent.oci import creation, lifecycle
+
     container_id, wishes = given.id(), _wishes(given)
     if given.has("detach"):
         creation.create(store, container_id, wishes, diary)
@@ -135,6 +149,8 @@ def _state(store: Store, given: Arguments, _diary: Diary) -> int:
 
 
 def _kill(store: Store, given: Arguments, _diary: Diary) -> int:
+    from services.nodeagent.oci import lifecycle
+
     rest = [word for word in given.rest if word]
     if not rest:
         raise UsageError("kill: the id of the container is missing")
@@ -144,16 +160,22 @@ def _kill(store: Store, given: Arguments, _diary: Diary) -> int:
 
 
 def _delete(store: Store, given: Arguments, diary: Diary) -> int:
+    from services.nodeagent.oci import lifecycle
+
     lifecycle.delete(store, given.id(), diary, force=given.has("force"))
     return 0
 
 
 def _pause(store: Store, given: Arguments, _diary: Diary) -> int:
+    from services.nodeagent.oci import lifecycle
+
     lifecycle.freeze(store, given.id(), frozen=True)
     return 0
 
 
 def _resume(store: Store, given: Arguments, _diary: Diary) -> int:
+    from services.nodeagent.oci import lifecycle
+
     lifecycle.freeze(store, given.id(), frozen=False)
     return 0
 
@@ -166,6 +188,8 @@ def _read(path: str) -> Any:
 
 
 def _update(store: Store, given: Arguments, diary: Diary) -> int:
+    from services.nodeagent.oci import lifecycle
+
     if not given.has("resources"):
         raise UsageError("update: --resources is missing")
     lifecycle.update(store, given.id(), _read(given.get("resources")), diary)
@@ -173,7 +197,7 @@ def _update(store: Store, given: Arguments, diary: Diary) -> int:
 
 
 def _exec(store: Store, given: Arguments, diary: Diary) -> int:
-    from services.nodeagent.oci import consoles, joining
+    from services.nodeagent.oci import consoles, creation, joining
 
     if not given.rest:
         raise UsageError("exec: the id of the container is missing")

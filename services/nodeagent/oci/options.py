@@ -7,9 +7,9 @@ system takes MS flags with mount(2), a bind mount MOUNT_ATTR attributes with mou
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from shared.kernel import syscalls as sys
+from shared.records import field, mutable
 
 # name -> (flags to set, flags to clear)
 _FLAGS = {
@@ -65,7 +65,7 @@ KNOWN = sorted(
 )
 
 
-@dataclass(slots=True)
+@mutable
 class Attributes:
     """MOUNT_ATTR bits to set and to clear."""
 
@@ -85,7 +85,7 @@ class Attributes:
         return bool(self.set or self.clear)
 
 
-@dataclass(slots=True)
+@mutable
 class MountOptions:
     """`own` are attributes of the mount itself, `below` of all mounts at and below it; `propagation` are (MS flag,
     recursive) in order; `data` is for the file system."""

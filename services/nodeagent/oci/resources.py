@@ -8,14 +8,14 @@ kernels no longer have, is passed over.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from shared.kernel.cgroups.groups import DeviceRule
 from shared.kernel.cgroups.v2 import weight_of_shares
+from shared.records import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """`value` for the first of `files` (names in the group of `controller`) that exists; `field` is what asked."""
 

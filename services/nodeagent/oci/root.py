@@ -12,7 +12,6 @@ import errno
 import os
 import signal
 import stat
-from dataclasses import dataclass, field
 from typing import Any
 
 from services.nodeagent.keeper import rootfs
@@ -22,6 +21,7 @@ from services.nodeagent.oci.config import Config
 from services.nodeagent.oci.groups import ContainerGroups
 from services.nodeagent.oci.options import Attributes, MountOptions, parse
 from shared.kernel import syscalls
+from shared.records import field, mutable
 
 _PROPAGATION = {
     "private": syscalls.MS_PRIVATE,
@@ -32,7 +32,7 @@ _PROPAGATION = {
 _TYPES = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IFIFO}
 
 
-@dataclass(slots=True)
+@mutable
 class Entry:
     """One of `mounts`, ready to be placed. `tree` is a detached mount, -1 for a new file system; `parts` are the
     control group directories of a `cgroup` mount as (name, controllers, detached mount or -1)."""
@@ -46,7 +46,7 @@ class Entry:
     parts: list[tuple[str, list[str], int]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@mutable
 class Device:
     """A device node; `tree` is the host's own, to be bound where nodes cannot be made."""
 
@@ -59,7 +59,7 @@ class Device:
     tree: int = -1
 
 
-@dataclass(slots=True)
+@mutable
 class Prepared:
     """Everything the newborn process needs. `tree` is the root as a detached mount, -1 without an own namespace."""
 

@@ -13,19 +13,19 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from services.nodeagent.keeper import pidfds
 from services.nodeagent.oci.config import VERSION_MAX, Config
 from services.nodeagent.oci.groups import ContainerGroups
 from shared.errors import RuntimeFailure
+from shared.records import as_dict, field, mutable
 
 DEFAULT_ROOT = "/run/wherry-runtime"
 _NAME = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
 
 
-@dataclass(slots=True)
+@mutable
 class Record:
     """One container. `pid` 0: it is being created; `started` is the start time of the first process in clock ticks;
     `made_groups` the directories of control groups made for it; `mounts` those below its root when it has no mount
@@ -81,7 +81,7 @@ class Store:
         temporary = self.path(record.id, "state.new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record)))
+            file.write(json.dumps(as_dict(record)))
         os.rename(temporary, self.path(record.id, "state.json"))
 
     def load(self, container_id: str) -> Record:

@@ -6,10 +6,10 @@ able to talk to an older keeper, so unknown keys are ignored and missing ones ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from shared.kernel.cgroups.groups import Counters, Limits
+from shared.records import as_dict, field, field_names, mutable
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 Resources = Limits  # what a Pod's `resources` become: see shared.kernel.cgroups.groups for units
 
 
-@dataclass(slots=True)
+@mutable
 class Rlimit:
     """One limit of getrlimit(2); -1 is infinity."""
 
@@ -25,7 +25,7 @@ class Rlimit:
     hard: int
 
 
-@dataclass(slots=True)
+@mutable
 class Capabilities:
     """Changes to the default set, named as in capabilities(7) with or without `CAP_`; `ALL` names every capability."""
 
@@ -33,7 +33,7 @@ class Capabilities:
     drop: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@mutable
 class Mount:
     """One mount inside a container.
 
@@ -54,7 +54,7 @@ class Mount:
     sub_path: str = ""
 
 
-@dataclass(slots=True)
+@mutable
 class SandboxSpec:
     """The namespaces that the containers of one pod share.
 
@@ -80,7 +80,7 @@ class SandboxSpec:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@mutable
 class SandboxState:
     """`netns_path` is "" for a sandbox in the node's own network. `created_at` is in seconds since 1970."""
 
@@ -92,7 +92,7 @@ class SandboxState:
     message: str = ""
 
 
-@dataclass(slots=True)
+@mutable
 class ContainerSpec:
     """One container. Every name (user, group, image) has been resolved to numbers and paths by the agent.
 
@@ -135,7 +135,7 @@ class ContainerSpec:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@mutable
 class ContainerState:
     """`pid` is that of the node (0 when not running); times are seconds since 1970, 0.0 when not yet.
 
@@ -165,7 +165,7 @@ class ContainerState:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@mutable
 class ContainerStats(Counters):
     """The counters of a container's or sandbox's group at `time`, seconds since 1970."""
 
@@ -173,7 +173,7 @@ class ContainerStats(Counters):
     time: float = 0.0
 
 
-@dataclass(slots=True)
+@mutable
 class InterfaceStats:
     """Counters of one network interface of a sandbox, as /proc/net/dev has them."""
 
@@ -203,7 +203,7 @@ for _kind, _name in _NESTED:
 def encode(value: Any) -> dict[str, Any]:
     """The JSON form of one of this module's objects; its lists and dictionaries are shared, not copied."""
     kind = type(value)
-    result = {name: getattr(value, name) for name in kind.__dataclass_fields__}
+    result = as_dict(value)
     for name in _NESTED_NAMES.get(kind, ()):
         result[name] = _encode_nested(result[name])
     return result
@@ -219,7 +219,7 @@ def _encode_nested(value: Any) -> Any:
 
 def decode(kind: type[T], data: dict[str, Any]) -> T:
     """The object of type `kind` from its JSON form. Unknown keys are ignored; a missing required key is a TypeError."""
-    known: dict[str, Any] = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    known = field_names(kind)
     values = {name: value for name, value in data.items() if name in known}
     for name in _NESTED_NAMES.get(kind, ()):
         if values.get(name) is not None:

@@ -12,13 +12,13 @@ import errno
 import os
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from shared.kernel.mounts import MountPoint, mount_points
+from shared.records import frozen, mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Limits:
     """Limits of one group; `None` (or "") leaves what is set."""
 
@@ -31,7 +31,7 @@ class Limits:
     pids: int | None = None  # -1 is unlimited
 
 
-@dataclass(slots=True)
+@mutable
 class Counters:
     """Counters since the group was made; bytes, nanoseconds, counts. `working_set_bytes` as cAdvisor computes it."""
 
@@ -61,7 +61,7 @@ class Counters:
     writes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceRule:
     """One permitted device: `kind` b, c or a; None for any number; `access` of the letters r, w, m.
 
@@ -75,7 +75,7 @@ class DeviceRule:
     allow: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GroupMount:
     """How a container sees its groups: `kind` and `options` for mount(2), `name` the directory below /sys/fs/cgroup."""
 
