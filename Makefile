@@ -8,7 +8,7 @@ DATA ?= /var/lib/wherry
 NODES ?=
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: up down status test lint check bench bench-api fuzz tools busybox
+.PHONY: up down status test lint check bench bench-api bench-node fuzz tools busybox
 
 up: $(VENV)/.run busybox
 	$(WHERRY) check >/dev/null || { $(WHERRY) check; exit 1; }
@@ -44,6 +44,9 @@ fuzz: $(VENV)/.dev
 	for target in $(or $(TARGET),$$($(VENV)/bin/python -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)')); do \
 		$(VENV)/bin/python -m tests.fuzz $$target $(or $(FUZZ_SECONDS),60); \
 	done
+
+bench-node: $(VENV)/.dev tools
+	$(VENV)/bin/python -m tests.bench.node
 
 # uv makes the environment with exactly the locked versions; the stamp files tell when that must be done again.
 # Debian ships venv as a package of its own, so a fresh machine may lack it.

@@ -41,12 +41,12 @@ class Bench:
     def on_exit(self, state: ContainerState) -> None:
         self.ends[state.id].set_result(time.perf_counter())
 
-    async def container(self, name: str, *argv: str, log: str = "") -> tuple[float, float]:
+    async def container(self, name: str, *argv: str, log: str = "", sandbox: str = "pod") -> tuple[float, float]:
         """(seconds until its program runs, seconds until its end is known)."""
         self.ends[name] = asyncio.get_running_loop().create_future()
         spec = ContainerSpec(
             name,
-            "pod",
+            sandbox,
             name,
             list(argv),
             {"PATH": "/bin"},
