@@ -64,6 +64,8 @@ class Streams:
         if not command:
             raise BadRequest("you must specify at least 1 command for the container")
         container = await _running(worker, params, stream)
+        if container.suspended:
+            raise BadRequest(f'container "{container.name}" is suspended: `wherry pod resume {params["pod"]}` first')
         try:
             session = await self._runtime.exec(
                 container.container_id, command, tty=bool(params.get("tty")), stdin=bool(params.get("stdin"))

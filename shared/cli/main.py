@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from shared.cli import access, backup, check, down, history, images, logs, restore, status, up
+from shared.cli import access, backup, check, down, history, images, logs, pods, restore, status, up
 from shared.errors import WherryError
 
 
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     history.add_parsers(commands)
     backup.add_parser(commands)
     restore.add_parser(commands)
+    pods.add_parser(commands)
     return top
 
 

@@ -241,6 +241,12 @@ class FakeRuntime:
     async def remove_container(self, container_id: str) -> None:
         self.containers.pop(container_id, None)
 
+    async def pause(self, container_id: str) -> None:
+        self.containers[container_id].paused = True
+
+    async def resume(self, container_id: str) -> None:
+        self.containers[container_id].paused = False
+
     async def update_resources(self, container_id: str, resources: Resources) -> None:
         return None
 

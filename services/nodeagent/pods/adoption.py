@@ -51,6 +51,7 @@ def adopt(
             container.phase = Phase.RUNNING
             container.termination = None
             container.started_at, container.pid = state.started_at, state.pid
+            container.suspended = state.paused
         elif state.state == "exited" and container.termination is None:
             exited.append(state)
     present = {state.id for state in containers}

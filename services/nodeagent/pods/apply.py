@@ -65,7 +65,7 @@ def begin_start(record: PodRecord, pod: Mapping[str, Any], name: str, attempt: i
     container.phase = Phase.STARTING
     container.spec_hash = specs.spec_hash(spec)
     container.resources = dict(spec.get("resources") or {})
-    container.ready = container.started = False
+    container.ready = container.started = container.suspended = False
     container.start_failure = container.stop = None
     container.kill_reason = ""
     return container
@@ -84,7 +84,7 @@ def exited(container: ContainerRecord, termination: Termination) -> None:
     container.phase = Phase.EXITED
     container.termination = termination
     container.pid = 0
-    container.ready = container.started = False
+    container.ready = container.started = container.suspended = False
     container.pulled = False
     container.stop = None
     container.kill_reason = ""

@@ -10,7 +10,7 @@ Source: Kubernetes "Pod lifecycle", KEP-753 (sidecars), KEP-2238 (probe-level gr
 from collections.abc import Mapping
 from typing import Any
 
-from services.nodeagent.pods import specs
+from services.nodeagent.pods import specs, suspending
 from services.nodeagent.pods.ending import end
 from services.nodeagent.pods.instructions import (
     BeginStop,
@@ -22,6 +22,7 @@ from services.nodeagent.pods.instructions import (
     ResizeContainer,
     RunPostStart,
     StartContainer,
+    SuspendContainer,
     Terminate,
 )
 from services.nodeagent.pods.records import ERROR_SHOWN_S, ContainerRecord, Phase
@@ -209,6 +210,10 @@ def _watch_running(
         if f"post-start/{name}" not in view.jobs:
             plan.add(RunPostStart(name))
         return False
+    suspend = suspending.wanted(view.pod, name)
+    if container.suspended != suspend:
+        plan.add(SuspendContainer(name, suspend))
+        return True
     suffix = ", will be restarted" if restart else ""
     result = view.probes.get(name, NO_RESULT)
     if container.kill_reason:

@@ -29,6 +29,7 @@ from services.nodeagent.pods.instructions import (
     RunPreStop,
     SignalContainer,
     StartContainer,
+    SuspendContainer,
     Terminate,
     job_key,
 )
@@ -90,6 +91,8 @@ class Effects:
                 await self._start(name, attempt)
             case SignalContainer(name, kill):
                 await self._signal(name, kill=kill)
+            case SuspendContainer(name, frozen):
+                await self._suspend(name, frozen=frozen)
             case ResizeContainer(name):
                 await self._resize(name)
             case _:
@@ -191,6 +194,17 @@ class Effects:
         if container.stop is not None:
             container.stop.signalled = True
             container.stop.killed = container.stop.killed or kill
+
+    async def _suspend(self, name: str, *, frozen: bool) -> None:
+        container, runtime = self._record.container(name), self._tools.runtime
+        try:
+            await (runtime.pause if frozen else runtime.resume)(container.container_id)
+        except (NotRunning, UnknownId):
+            return  # its end is told in its own way
+        finally:
+            container.suspended = frozen
+        words = ("Suspended", "Froze all processes of") if frozen else ("Resumed", "Resumed")
+        self._tools.events.pod(self._pod, "Normal", words[0], f"{words[1]} container {name}", name)
 
     async def _resize(self, name: str) -> None:
         spec, container, tools = specs.container_spec(self._pod, name) or {}, self._record.container(name), self._tools

@@ -90,6 +90,14 @@ class ResizeContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspendContainer:
+    """Freeze all processes of a container, or let them go on."""
+
+    container: str
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CleanUp:
     """Remove containers, sandbox, network and volumes. Logs go only with the pod itself."""
 
@@ -112,6 +120,7 @@ Instruction = (
     | RunPreStop
     | SignalContainer
     | ResizeContainer
+    | SuspendContainer
     | CleanUp
     | ConfirmDeletion
 )

@@ -80,6 +80,7 @@ class ContainerRecord:
     ready: bool = False
     started: bool = False
     resources: dict[str, Any] = field(default_factory=dict)
+    suspended: bool = False
     # not durable
     pulled: bool = False
     pull_failure: Failure | None = None

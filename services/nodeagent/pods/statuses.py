@@ -39,7 +39,7 @@ def is_started(spec: Mapping[str, Any], container: ContainerRecord, result: Prob
 
 def is_ready(spec: Mapping[str, Any], container: ContainerRecord, result: ProbeResult) -> bool:
     """Whether the container may receive traffic."""
-    if not is_started(spec, container, result):
+    if not is_started(spec, container, result) or container.suspended:
         return False
     if not spec.get("readinessProbe"):
         return True

@@ -1,7 +1,7 @@
 """Stopping one container: preStop hook, stop signal, SIGKILL at the deadline. Pure, like everything that decides."""
 
 from services.nodeagent.pods import specs
-from services.nodeagent.pods.instructions import RunPreStop, SignalContainer
+from services.nodeagent.pods.instructions import RunPreStop, SignalContainer, SuspendContainer
 from services.nodeagent.pods.records import ContainerRecord
 from services.nodeagent.pods.view import Plan, View
 
@@ -13,6 +13,9 @@ def advance_stop(view: View, plan: Plan, name: str, container: ContainerRecord) 
     """The next step of a stop that has begun."""
     stop = container.stop
     if stop is None or not container.running or stop.killed:
+        return
+    if container.suspended:  # it has to hear what it is told
+        plan.add(SuspendContainer(name, False))
         return
     if view.now >= stop.deadline:
         plan.add(SignalContainer(name, kill=True))

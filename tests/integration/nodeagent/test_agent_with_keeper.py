@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import copy
 import os
 import random
 import shutil
@@ -226,3 +227,48 @@ async def test_an_unknown_handler_is_an_event_of_the_pod(node):
     text = 'Failed to create pod sandbox: no runtime for "gvisor" is configured'
     await eventually(lambda: any(text in str(event) for event in node.recorder.events), "the event")
     assert await node.held() == []
+
+
+def annotate(node, **annotations):
+    changed = copy.deepcopy(node.object())
+    present = changed["metadata"].get("annotations") or {}
+    changed["metadata"]["annotations"] = {k: v for k, v in {**present, **annotations}.items() if v is not None}
+    node.create(changed)
+
+
+def suspension(node):
+    found = [c for c in node.status().get("conditions", ()) if c["type"] == "wherry.io/Suspended"]
+    return found[0]["status"] if found else None
+
+
+async def test_a_suspended_pod_stands_still_over_a_restart_and_no_probe_kills_it(node):
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1}
+    count = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done"
+    node.create(pod(shell("web", count, livenessProbe=probe), terminationGracePeriodSeconds=0))
+    await node.wait_log("web", "line 5")
+    annotate(node, **{"wherry.io/suspended": "*"})
+    await eventually(lambda: suspension(node) == "True", "the suspension")
+    before = node.log("web")
+    await node.crash()
+    node.boot()
+    await asyncio.sleep(2.5)  # time enough for a liveness probe to have failed
+    [held] = await node.held()
+    assert (held.paused, held.state) == (True, "running")
+    assert len(node.log("web")) - len(before) < 200
+    assert not node.status()["containerStatuses"][0]["ready"]
+    length = len(node.log("web"))
+    annotate(node, **{"wherry.io/suspended": None})
+    await eventually(lambda: suspension(node) == "False", "its end")
+    await eventually(lambda: len(node.log("web")) > length, "new lines")
+    assert node.status()["containerStatuses"][0]["restartCount"] == 0
+
+
+async def test_one_container_is_suspended_and_a_suspended_pod_can_be_deleted(node):
+    script = "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done"
+    node.create(pod(shell("one", script), shell("two", script), terminationGracePeriodSeconds=20))
+    await node.wait_phase("Running")
+    annotate(node, **{"wherry.io/suspended": "two"})
+    await eventually(lambda: suspension(node) == "True", "the suspension")
+    assert {held.name: held.paused for held in await node.held()} == {"one": False, "two": True}
+    node.delete(grace=20)
+    await node.wait_log("two", "bye")
