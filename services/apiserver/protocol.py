@@ -20,6 +20,7 @@ from shared.state.cache import Record
 
 if TYPE_CHECKING:
     from services.apiserver.routes import Target  # which is told in terms of requests
+    from services.apiserver.streaming.pipes import Pipe
 
 Object = dict[str, Any]
 
@@ -194,4 +195,15 @@ class Upgrade:
     serve: Callable[[web.WebSocketResponse], Awaitable[None]]
 
 
-Outcome = Item | Listing | Document | Raw | Watching | Stream | Upgrade
+STREAM_PROTOCOL = "X-Stream-Protocol-Version"
+
+
+@dataclass(frozen=True, slots=True)
+class SpdyUpgrade:
+    """SPDY/3.1 on the bare connection: the protocol that was agreed on, and what serves it."""
+
+    protocol: str
+    serve: "Callable[[Pipe], Awaitable[None]]"
+
+
+Outcome = Item | Listing | Document | Raw | Watching | Stream | Upgrade | SpdyUpgrade

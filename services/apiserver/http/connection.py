@@ -2,7 +2,7 @@
 
 aiohttp's server spent more time on a small request than everything behind it (docs/adr/0007). This knows just what the
 API needs: bodies of a length or in chunks, keep-alive, pipelining, 100-continue, answers of a length or in chunks, and
-back-pressure in both directions. A request to become a WebSocket is given to aiohttp with the whole connection.
+back-pressure in both directions. A request to speak WebSocket or SPDY is given to aiohttp with the whole connection.
 
 Time limits are kept by one sweep over all connections: a timer for each request would cost as much as its parsing.
 """
@@ -21,7 +21,7 @@ from services.apiserver.failures import bad_request, header_too_large, internal,
 from services.apiserver.http import answers
 from services.apiserver.http.arrivals import MAX_HEAD, Arrival
 from services.apiserver.http.watches import send_stream, send_watch
-from services.apiserver.protocol import Outcome, Raw, Request, Stream, Upgrade, Watching
+from services.apiserver.protocol import Outcome, Raw, Request, SpdyUpgrade, Stream, Upgrade, Watching
 from shared.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -213,10 +213,10 @@ class Connection(asyncio.Protocol):
     def _upgrade(self, rest: bytes) -> None:
         # the parser has told of the whole message before it stopped
         arrival = self._waiting[-1]
-        if arrival.headers.get("upgrade", "").lower() == "websocket":
+        if arrival.headers.get("upgrade", "").lower() in ("websocket", "spdy/3.1"):
             if self._serving or len(self._waiting) > 1:
                 self._waiting.pop()
-                self._refuse(arrival, bad_request("a WebSocket cannot begin before earlier requests are answered"))
+                self._refuse(arrival, bad_request("an upgrade cannot begin before earlier requests are answered"))
                 return
             self._deaf = self._handed_over = True
             self._service.closed(self)
@@ -310,7 +310,7 @@ class Connection(asyncio.Protocol):
                 await self._send_long(arrival, request, outcome)
                 answers.record(request, 200, 0.0)
                 return
-            assert not isinstance(outcome, Upgrade), "only a request to upgrade opens a WebSocket"
+            assert not isinstance(outcome, Upgrade | SpdyUpgrade), "only a request to upgrade changes the protocol"
             raw = answers.to_raw(request, outcome)
         except ApiError as exc:
             raw = answers.failure(request, exc, method=arrival.method)

@@ -1,4 +1,4 @@
-"""Connections that become WebSockets: exec, attach, port-forward, logs and watches for browsers.
+"""Connections that become WebSockets, or SPDY ones: exec, attach, port-forward, logs and watches for browsers.
 
 They are few, and aiohttp speaks the protocol; it is given the connection with the request that asked for the upgrade.
 """
@@ -17,7 +17,8 @@ from services.apiserver.http import answers
 from services.apiserver.http.arrivals import Arrival
 from services.apiserver.http.connection import Service
 from services.apiserver.http.watches import watch_form
-from services.apiserver.protocol import Raw, Request, Stream, Upgrade, Watching
+from services.apiserver.protocol import STREAM_PROTOCOL, Raw, Request, SpdyUpgrade, Stream, Upgrade, Watching
+from services.apiserver.streaming.pipes import RawPipe
 from shared.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ HEARTBEAT_S = 30.0
 
 
 class Upgrades:
-    """Serves requests that come with `Upgrade: websocket`, each on a connection of its own."""
+    """Serves requests that come with `Upgrade: websocket` or SPDY/3.1, each on a connection of its own."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -55,6 +56,8 @@ class Upgrades:
                     return await _watch(http, request, outcome)
                 case Upgrade():
                     return await _upgrade(http, outcome)
+                case SpdyUpgrade():
+                    return await _upgrade_spdy(http, outcome)
                 case Stream():
                     if outcome.close is not None:
                         await outcome.close()
@@ -107,6 +110,18 @@ async def _upgrade(http: web.BaseRequest, outcome: Upgrade) -> web.StreamRespons
         instruments.LONG_RUNNING.labels("CONNECT").dec()
         if not response.closed:
             await response.close()
+    return response
+
+
+async def _upgrade_spdy(http: web.BaseRequest, outcome: SpdyUpgrade) -> web.StreamResponse:
+    pipe = RawPipe(http)
+    headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", STREAM_PROTOCOL: outcome.protocol}
+    instruments.LONG_RUNNING.labels("CONNECT").inc()
+    try:
+        response = await pipe.open(http, headers)
+        await outcome.serve(pipe)
+    finally:
+        instruments.LONG_RUNNING.labels("CONNECT").dec()
     return response
 
 

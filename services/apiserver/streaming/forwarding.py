@@ -1,7 +1,8 @@
 """Port-forward: every TCP connection the client accepts becomes a stream to the node's agent.
 
-Two forms: SPDY frames inside WebSocket messages, where the client opens a pair of streams (error, data) for each
-connection (kubectl, client-go); or two WebSocket channels for each port, fixed at the start (Python clients).
+Two forms: SPDY frames, inside WebSocket messages or on the bare connection, where the client opens a pair of streams
+(error, data) for each connection (kubectl, client-go); or two WebSocket channels for each port, fixed at the start
+(Python clients).
 """
 
 import asyncio
@@ -10,9 +11,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiohttp import ClientConnectionResetError, WSMsgType, web
+from aiohttp import ClientConnectionResetError
 
 from services.apiserver.streaming import spdy
+from services.apiserver.streaming.pipes import Pipe
 from services.apiserver.streaming.places import Place
 from shared.bus.port import Bus
 from shared.bus.streams import BusStream, open_stream
@@ -41,36 +43,37 @@ class Pair:
 
 
 class Forwarder:
-    """Serves one port-forward WebSocket."""
+    """Serves one client's port-forward."""
 
-    def __init__(self, bus: Bus, place: Place, connection: web.WebSocketResponse) -> None:
+    def __init__(self, bus: Bus, place: Place, pipe: Pipe) -> None:
         self._bus = bus
         self._place = place
-        self._connection = connection
+        self._pipe = pipe
         self._session = spdy.Session()
         self._pairs: dict[str, Pair] = {}
         self._by_stream: dict[int, Pair] = {}
 
-    async def run(self, ports: Sequence[int]) -> None:
-        """Until the client leaves. `ports` are those of the channel form; the SPDY form names them as it goes."""
+    async def run_spdy(self) -> None:
+        """Until the client leaves; it names the ports as it goes."""
         with contextlib.suppress(ClientConnectionResetError):
-            if self._connection.ws_protocol == SPDY_PROTOCOL:
-                await self._run_spdy()
-            else:
-                await self._run_channels(ports)
+            await self._run_spdy()
+
+    async def run_channels(self, ports: Sequence[int]) -> None:
+        """Until the client leaves, with two channels for each port."""
+        with contextlib.suppress(ClientConnectionResetError):
+            await self._run_channels(ports)
 
     async def _run_spdy(self) -> None:
         async with asyncio.TaskGroup() as group:
             tasks: set[asyncio.Task[None]] = set()
             try:
-                async for message in self._connection:
-                    if message.type is WSMsgType.BINARY:
-                        for event in self._session.feed(message.data):
-                            pair = await self._on_event(event)
-                            if pair is not None:
-                                task = group.create_task(self._forward_pair(pair), name=f"forward to {pair.port}")
-                                tasks.add(task)
-                                task.add_done_callback(tasks.discard)
+                while (data := await self._pipe.receive()) is not None:
+                    for event in self._session.feed(data):
+                        pair = await self._on_event(event)
+                        if pair is not None:
+                            task = group.create_task(self._forward_pair(pair), name=f"forward to {pair.port}")
+                            tasks.add(task)
+                            task.add_done_callback(tasks.discard)
             except spdy.ProtocolError as exc:
                 log.info("port-forward to pod %s ends: %s", self._place.pod, exc)
             for task in tasks:
@@ -93,15 +96,15 @@ class Forwarder:
                 if pair is not None and stream == pair.data:
                     await pair.inbox.put(None)
             case spdy.Pinged(number):
-                await self._connection.send_bytes(spdy.pong(number))
+                await self._pipe.send(spdy.pong(number))
         return None
 
     async def _on_opened(self, stream: int, headers: Mapping[str, str]) -> Pair | None:
         port, kind = headers.get("port", ""), headers.get("streamtype", "")
         if not port.isdigit() or not 0 < int(port) < 65536 or kind not in ("error", "data"):
-            await self._connection.send_bytes(spdy.reset(stream, spdy.REFUSED_STREAM))
+            await self._pipe.send(spdy.reset(stream, spdy.REFUSED_STREAM))
             return None
-        await self._connection.send_bytes(self._session.reply(stream))
+        await self._pipe.send(self._session.reply(stream))
         # clients without request ids open the error stream directly before the data stream
         key = headers.get("requestid") or str(stream if kind == "error" else stream - 2)
         pair = self._pairs.setdefault(key, Pair(int(port)))
@@ -118,12 +121,12 @@ class Forwarder:
     async def _forward_pair(self, pair: Pair) -> None:
         async def emit(data: bytes) -> None:
             for start in range(0, len(data), PIECE):
-                await self._connection.send_bytes(spdy.data(pair.data, data[start : start + PIECE]))
+                await self._pipe.send(spdy.data(pair.data, data[start : start + PIECE]))
 
         with contextlib.suppress(ClientConnectionResetError):
             failure = await self._exchange(pair.port, pair.inbox, emit)
-            await self._connection.send_bytes(spdy.data(pair.error, failure.encode(), finished=True))
-            await self._connection.send_bytes(spdy.data(pair.data, b"", finished=True))
+            await self._pipe.send(spdy.data(pair.error, failure.encode(), finished=True))
+            await self._pipe.send(spdy.data(pair.data, b"", finished=True))
         self._by_stream.pop(pair.data, None)
         self._by_stream.pop(pair.error, None)
         _drain(pair.inbox)
@@ -135,25 +138,25 @@ class Forwarder:
             for index, port in enumerate(ports):
                 # each channel begins with the port it belongs to
                 for channel in (2 * index, 2 * index + 1):
-                    await self._connection.send_bytes(bytes((channel,)) + port.to_bytes(2, "little"))
+                    await self._pipe.send(bytes((channel,)) + port.to_bytes(2, "little"))
                 name = f"forward to {port}"
                 tasks.append(group.create_task(self._forward_channel(index, port, inboxes[index]), name=name))
-            async for message in self._connection:
-                if message.type is WSMsgType.BINARY and message.data and message.data[0] % 2 == 0:
-                    index = message.data[0] // 2
+            while (message := await self._pipe.receive()) is not None:
+                if message and message[0] % 2 == 0:
+                    index = message[0] // 2
                     if index < len(ports) and not tasks[index].done():
-                        await inboxes[index].put(message.data[1:])
+                        await inboxes[index].put(message[1:])
             for task in tasks:
                 task.cancel()
 
     async def _forward_channel(self, index: int, port: int, inbox: Inbox) -> None:
         async def emit(data: bytes) -> None:
-            await self._connection.send_bytes(bytes((2 * index,)) + data)
+            await self._pipe.send(bytes((2 * index,)) + data)
 
         with contextlib.suppress(ClientConnectionResetError):
             failure = await self._exchange(port, inbox, emit)
             if failure:
-                await self._connection.send_bytes(bytes((2 * index + 1,)) + failure.encode())
+                await self._pipe.send(bytes((2 * index + 1,)) + failure.encode())
         _drain(inbox)
 
     async def _exchange(self, port: int, inbox: Inbox, emit: Callable[[bytes], Awaitable[None]]) -> str:

@@ -1,4 +1,4 @@
-"""exec, attach and port-forward: a WebSocket towards the client, a stream over the bus towards the node's agent.
+"""exec, attach and port-forward: WebSocket or SPDY towards the client, a stream over the bus towards the node's agent.
 
 Channels are those of Kubernetes' remote command protocol: 0 stdin, 1 stdout, 2 stderr, 3 a Status when it is over,
 4 terminal sizes; in v5 a message on 255 closes the channel that its byte names (KEP-4006).
@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from services.apiserver.failures import bad_request
-from services.apiserver.protocol import Object, Outcome, Request, Upgrade
+from services.apiserver.protocol import STREAM_PROTOCOL, Object, Outcome, Request, SpdyUpgrade, Upgrade
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
-from services.apiserver.streaming.forwarding import FORWARD_PROTOCOLS, Forwarder
-from services.apiserver.streaming.places import place_of
+from services.apiserver.streaming.forwarding import FORWARD_PROTOCOLS, SPDY_PROTOCOL, Forwarder
+from services.apiserver.streaming.pipes import Pipe, WebSocketPipe
+from services.apiserver.streaming.places import Place, place_of
+from services.apiserver.streaming.spdysessions import COMMAND_PROTOCOLS as SPDY_COMMAND_PROTOCOLS
+from services.apiserver.streaming.spdysessions import CommandSession
 from shared.bus.port import Bus
 from shared.bus.streams import BusStream, open_stream
-from shared.errors import ApiError, StreamBroken
+from shared.errors import ApiError, Forbidden, StreamBroken
 from shared.objects import json
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 COMMAND_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
+SPDY_FORWARD_PROTOCOLS = ("portforward.k8s.io",)
 WITH_STATUS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
 
@@ -43,7 +47,7 @@ class Sessions:
         return await self._command(request, target, "attach", {})
 
     async def _command(self, request: Request, target: Target, operation: str, extra: Object) -> Outcome:
-        _require_websocket(request)
+        spoken = _upgrade(request)
         pod = (await self.store.latest(target.resource, target.namespace, target.name)).object
         phase = pod.get("status", {}).get("phase")
         if phase in ("Succeeded", "Failed"):
@@ -55,6 +59,8 @@ class Sessions:
         if flags["tty"]:
             # a terminal has one output
             flags["stderr"] = False
+        if spoken == "spdy":
+            return await self._over_spdy(place, operation, flags, extra, request)
         try:
             stream = await open_stream(self.bus, place.node, operation, place.parameters() | flags | extra)
         except ApiError as exc:
@@ -72,14 +78,35 @@ class Sessions:
 
         return Upgrade(COMMAND_PROTOCOLS, serve)
 
+    async def _over_spdy(
+        self, place: Place, operation: str, flags: dict[str, bool], extra: Object, request: Request
+    ) -> Outcome:
+        protocol = _agreed(request, SPDY_COMMAND_PROTOCOLS)
+        wanted = {"error"} | {name for name in ("stdin", "stdout", "stderr") if flags[name]}
+        if flags["tty"]:
+            wanted.add("resize")
+        stream = await open_stream(self.bus, place.node, operation, place.parameters() | flags | extra)
+
+        async def serve(pipe: Pipe) -> None:
+            await CommandSession(pipe, stream, frozenset(wanted)).run()
+
+        return SpdyUpgrade(protocol, serve)
+
     async def forward(self, request: Request, target: Target) -> Outcome:
-        _require_websocket(request)
+        spoken = _upgrade(request)
         pod = (await self.store.latest(target.resource, target.namespace, target.name)).object
         place = place_of(pod, pod["spec"]["containers"][0]["name"])
+        if spoken == "spdy":
+            protocol = _agreed(request, SPDY_FORWARD_PROTOCOLS)
+            return SpdyUpgrade(protocol, lambda pipe: Forwarder(self.bus, place, pipe).run_spdy())
         ports = _ports(request.query.all("ports"))
 
         async def serve(connection: web.WebSocketResponse) -> None:
-            await Forwarder(self.bus, place, connection).run(ports)
+            forwarder = Forwarder(self.bus, place, WebSocketPipe(connection))
+            if connection.ws_protocol == SPDY_PROTOCOL:
+                await forwarder.run_spdy()
+            else:
+                await forwarder.run_channels(ports)
 
         return Upgrade(FORWARD_PROTOCOLS, serve)
 
@@ -125,9 +152,23 @@ async def _outward(connection: web.WebSocketResponse, stream: BusStream, inward:
     inward.cancel()
 
 
-def _require_websocket(request: Request) -> None:
-    if request.headers.get("upgrade", "").lower() != "websocket":
-        raise bad_request("Upgrade request required: only WebSocket is served")
+def _upgrade(request: Request) -> str:
+    """websocket or spdy, as the client asks for. BadRequest for anything else."""
+    wanted = request.headers.get("upgrade", "").lower()
+    if wanted not in ("websocket", "spdy/3.1"):
+        raise bad_request("Upgrade request required: WebSocket and SPDY/3.1 are served")
+    return wanted.partition("/")[0]
+
+
+def _agreed(request: Request, served: Sequence[str]) -> str:
+    """The first protocol that both know. Forbidden, as in Kubernetes, if there is none."""
+    header = request.headers.get(STREAM_PROTOCOL.lower(), "")
+    asked = [part.strip() for part in header.split(",") if part.strip()]
+    for protocol in asked:
+        if protocol in served:
+            return protocol
+    text = f"client supports [{' '.join(asked)}], server accepts [{' '.join(served)}]"
+    raise Forbidden(f"unable to upgrade: unable to negotiate protocol: {text}")
 
 
 def _ports(values: Sequence[str]) -> list[int]:

@@ -1,4 +1,5 @@
-"""SPDY/3.1 frames, because kubectl's port-forward speaks them inside WebSocket messages (KEP-4006); no I/O.
+"""SPDY/3.1 frames, because kubectl's port-forward speaks them inside WebSocket messages (KEP-4006), and older clients
+on the bare connection; no I/O.
 
 Only what a server of such streams needs: streams opened by the client, data both ways, resets and pings. There is no
 flow control, as the clients have none. Source: draft-mbelshe-httpbis-spdy-00.

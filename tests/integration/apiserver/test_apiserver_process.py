@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import os
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -219,3 +220,73 @@ def test_kubectl_applies_reads_and_deletes(server: ApiServerProcess, tmp_path: P
     assert kubectl("auth", "can-i", "create", "pods") == "yes\n"
     kubectl("delete", "-f", str(manifest))
     assert "web" not in kubectl("get", "deployments")
+
+
+@pytest.mark.skipif(not KUBECTL.exists(), reason="tests/tools has not fetched kubectl")
+@pytest.mark.parametrize("websockets", ["true", "false"], ids=["websocket", "spdy"])
+async def test_kubectl_runs_a_command_over_either_protocol(
+    server: ApiServerProcess, nats_server: NatsServer, websockets: str
+) -> None:
+    async with client(server) as session, agent(nats_server, session):
+        command = ["--kubeconfig", str(server.kubeconfig), "exec", "-i", "p", "--", "cat"]
+        process = await asyncio.create_subprocess_exec(
+            str(KUBECTL),
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets},
+        )
+        sent = b"hello " * 500_000
+        output, errors = await asyncio.wait_for(process.communicate(sent), 60)
+        assert (process.returncode, output == sent.upper()) == (7, True), (errors, len(output), len(sent))
+
+
+@pytest.mark.skipif(not KUBECTL.exists(), reason="tests/tools has not fetched kubectl")
+@pytest.mark.parametrize("websockets", ["true", "false"], ids=["websocket", "spdy"])
+async def test_kubectl_forwards_a_port_over_either_protocol(
+    server: ApiServerProcess, nats_server: NatsServer, websockets: str
+) -> None:
+    async with client(server) as session, agent(nats_server, session):
+        await report_running(session)
+        process = await asyncio.create_subprocess_exec(
+            str(KUBECTL),
+            *("--kubeconfig", str(server.kubeconfig), "port-forward", "p", ":80"),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "KUBECTL_PORT_FORWARD_WEBSOCKETS": websockets},
+        )
+        assert process.stdout is not None
+        try:
+            line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+            port = int(line.partition("127.0.0.1:")[2].partition(" ")[0])
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                sent = os.urandom(300_000)
+                writer.write(sent)
+                assert await asyncio.wait_for(reader.readexactly(len(sent)), 30) == sent
+                # half-close: the pod's side hears the end and answers with its own
+                writer.write_eof()
+                assert await asyncio.wait_for(reader.read(), 30) == b""
+                writer.close()
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def report_running(session: aiohttp.ClientSession) -> None:
+    """kubectl forwards ports of running pods only."""
+    status = {"status": {"phase": "Running"}}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    async with session.patch(f"{PODS}/p/status", json=status, headers=headers) as response:
+        assert response.status == 200
+
+
+async def test_spdy_needs_a_protocol_that_both_sides_know(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    async with client(server) as session, agent(nats_server, session):
+        headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "v1.channel.k8s.io"}
+        async with session.post(f"{PODS}/p/exec?command=cat&stdout=1", headers=headers) as response:
+            assert response.status == 403
+            assert "client supports [v1.channel.k8s.io]" in (await response.json())["message"]
+        async with session.post(f"{PODS}/p/exec?command=cat&stdout=1") as response:
+            assert response.status == 400
+            assert "Upgrade request required" in (await response.json())["message"]

@@ -1,0 +1,99 @@
+"""What a streaming session reads and writes, whichever way the client upgraded its connection.
+
+A WebSocket carries messages; a client of SPDY/3.1 (kubectl before 1.30, or told so) sends its frames on the bare
+connection. The session sees bytes either way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol
+
+from aiohttp import ClientConnectionResetError, WSMsgType, web
+
+# Bytes that wait to be handled before the client is made to wait, and below which it may go on.
+HIGH, LOW = 512 << 10, 128 << 10
+
+
+class Pipe(Protocol):
+    """Bytes both ways. `send` waits while the client does not read and raises ClientConnectionResetError."""
+
+    async def receive(self) -> bytes | None:
+        """Some bytes; None when the client is gone."""
+
+    async def send(self, data: bytes) -> None: ...
+
+
+class WebSocketPipe:
+    """The binary messages of a WebSocket."""
+
+    def __init__(self, connection: web.WebSocketResponse) -> None:
+        self._connection = connection
+
+    async def receive(self) -> bytes | None:
+        async for message in self._connection:
+            if message.type is WSMsgType.BINARY:
+                return bytes(message.data)
+        return None
+
+    async def send(self, data: bytes) -> None:
+        await self._connection.send_bytes(data)
+
+
+class RawPipe:
+    """The bare connection after a 101 response; the server's protocol hands what arrives to `feed_data`."""
+
+    def __init__(self, http: web.BaseRequest) -> None:
+        self._protocol = http.protocol
+        # paused by itself: the protocol's own pausing is that of its HTTP parser, which has nothing to do any more
+        self._transport = http.transport
+        self._response: web.StreamResponse | None = None
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._paused = False
+        self._wake = asyncio.Event()
+
+    async def open(self, http: web.BaseRequest, headers: dict[str, str]) -> web.StreamResponse:
+        """Answer 101 with these headers; everything after belongs to the pipe."""
+        # registered first: the client may write as soon as it sees the response
+        parser: Any = self
+        self._protocol.set_parser(parser)
+        self._response = web.StreamResponse(status=101, reason="Switching Protocols", headers=headers)
+        await self._response.prepare(http)
+        self._response.force_close()
+        return self._response
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Called by the server's protocol; (whether it should close, what is left over)."""
+        self._waiting.append(bytes(data))
+        self._size += len(data)
+        if self._size > HIGH and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake.set()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Called by the server's protocol when the connection is lost."""
+        self._ended = True
+        self._wake.set()
+
+    async def receive(self) -> bytes | None:
+        while not self._waiting:
+            if self._ended:
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+        data = self._waiting.popleft()
+        self._size -= len(data)
+        if self._paused and self._size < LOW and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    async def send(self, data: bytes) -> None:
+        if self._ended or self._response is None:
+            raise ClientConnectionResetError("the client is gone")
+        await self._response.write(data)
