@@ -33,6 +33,7 @@ from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.files import parse_resolver
 from services.nodeagent.pods.manager import PodManager
 from services.nodeagent.pods.publisher import StatusPublisher
+from services.nodeagent.pods.staticpods import StaticPods
 from services.nodeagent.probes.prober import Prober
 from services.nodeagent.projections import Collection, Projection, node_routes
 from services.nodeagent.proxy.proxy import ServiceProxy
@@ -212,9 +213,18 @@ class Agent:
         start(routes.run(), name="routes")
         start(self._serve_names(), name="dns")
         await self.manager.wait_started()
+        static_pods = StaticPods(
+            self.layout.manifests,
+            self.configuration.node,
+            self.manager,
+            self.api,
+            self.events,
+            lambda: self.nodes.items.get(("", self.configuration.node)),
+        )
+        start(static_pods.run(), name="static pods")
         self.pods.on_change = self.manager.pod_changed
         start(self.pods.run(), name="pod informer")
-        start(self._orphans(), name="orphans")
+        start(self._orphans(static_pods), name="orphans")
         start(self._collect_images(), name="image collection")
         start(self.evictor.run(), name="eviction")
         provided = ProvidedVolumes(
@@ -296,9 +306,10 @@ class Agent:
         if plan.removals:
             self.status.poke()
 
-    async def _orphans(self) -> None:
+    async def _orphans(self, static_pods: StaticPods) -> None:
         await self.pods.wait_synced()
         await self.manager.pods_synced({pod["metadata"]["uid"] for pod in self.pods.items.values()})
+        await static_pods.run_mirrors()
 
     async def _apply_services(self) -> None:
         if self.services.synced and self.slices.synced:

@@ -7,18 +7,27 @@ from pathlib import Path
 from typing import Self
 
 IN_MODIFY = 0x2
+IN_CLOSE_WRITE = 0x8
 IN_MOVED_FROM = 0x40
+IN_MOVED_TO = 0x80
 IN_CREATE = 0x100
+IN_DELETE = 0x200
 IN_DELETE_SELF = 0x400
+
+GROWING = IN_MODIFY | IN_MOVED_FROM | IN_CREATE | IN_DELETE_SELF
+"""What happens to a file that is appended to and rotated."""
+FILES_CHANGED = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF
+"""What happens to files that are edited, put there and taken away."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class DirectoryWatch:
-    """Wakes whoever waits when an entry of `directory` is written, made or renamed. Use as a context manager."""
+    """Wakes whoever waits when one of `events` happens to an entry of `directory`. Use as a context manager."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, events: int = GROWING) -> None:
         self._directory = directory
+        self._events = events
         self._fd = -1
         self._changed = asyncio.Event()
 
@@ -26,8 +35,7 @@ class DirectoryWatch:
         self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
-        mask = IN_MODIFY | IN_MOVED_FROM | IN_CREATE | IN_DELETE_SELF
-        if _libc.inotify_add_watch(self._fd, os.fsencode(self._directory), mask) < 0:
+        if _libc.inotify_add_watch(self._fd, os.fsencode(self._directory), self._events) < 0:
             code = ctypes.get_errno()
             os.close(self._fd)
             raise OSError(code, os.strerror(code), str(self._directory))

@@ -62,6 +62,11 @@ class NodeLayout:
         return self.root / "volumes"
 
     @property
+    def manifests(self) -> Path:
+        """Files of static pods."""
+        return self.root / "manifests"
+
+    @property
     def network(self) -> Path:
         return self.root / "network"
 

@@ -76,6 +76,9 @@ class NodeAuthorizer:
             if asked.fields.get("spec.nodeName") == node:
                 return True, ""
             return False, f"can only list and watch pods with field selector spec.nodeName={node}"
+        if asked.verb == "create" and not asked.subresource:
+            # the object itself is looked at by the NodeRestriction plugin
+            return True, ""
         allowed = ("get",) if not asked.subresource else ("get", *CHANGE)
         if asked.verb == "delete" and not asked.subresource:
             allowed = ("delete",)

@@ -10,12 +10,12 @@ from services.nodeagent.eviction.decide import Amounts, Candidate
 from services.nodeagent.eviction.limits import DiskUse
 from services.nodeagent.pods import admission, specs
 from services.nodeagent.pods.setting import PodSetting
+from services.nodeagent.pods.static import is_static
 from services.nodeagent.runtime.model import ContainerStats
 from shared.objects import quantities
 
 # Kubernetes' system-critical priority classes begin here (scheduling.SystemCriticalPriority)
 CRITICAL_PRIORITY = 2_000_000_000
-CONFIG_SOURCE = "kubernetes.io/config.source"
 
 
 class StatsSource(Protocol):
@@ -26,8 +26,7 @@ class StatsSource(Protocol):
 
 def is_critical(pod: Mapping[str, Any]) -> bool:
     """Whether the node keeps a pod at any price: static pods, and those of the system's own priority."""
-    source = (pod["metadata"].get("annotations") or {}).get(CONFIG_SOURCE, "api")
-    return source != "api" or int(pod["spec"].get("priority") or 0) >= CRITICAL_PRIORITY
+    return is_static(pod) or int(pod["spec"].get("priority") or 0) >= CRITICAL_PRIORITY
 
 
 def candidate(setting: PodSetting, stats: Mapping[str, ContainerStats], disk: DiskUse) -> Candidate:

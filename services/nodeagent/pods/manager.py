@@ -6,13 +6,13 @@ away: as long as the API is silent, nothing is.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from services.nodeagent import metrics, trees
 from services.nodeagent.layout import sandbox_id
-from services.nodeagent.pods import cleaning, specs
+from services.nodeagent.pods import cleaning, specs, static
 from services.nodeagent.pods.containers import UID_LABEL
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.records import Phase, PodRecord
@@ -20,6 +20,7 @@ from services.nodeagent.pods.worker import PodWorker
 from services.nodeagent.references import Key
 from services.nodeagent.runtime.model import ContainerState
 from shared.errors import NetworkError, RuntimeFailure
+from shared.objects import meta
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,17 @@ class Reconciler(Protocol):
 
 
 class PodManager:
-    """Owns the workers. `run` first, then the events."""
+    """Owns the workers. `run` first, then the events.
+
+    `mirrors` are the objects by which static pods show in the API, by namespace and name; `mirrors_changed` is called
+    when they, or the static pods themselves, change.
+    """
 
     def __init__(self, network: Reconciler) -> None:
         self.workers: dict[str, PodWorker] = {}
+        self.mirrors: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.mirrors_changed: Callable[[], None] = lambda: None
+        self._static: dict[tuple[str, str], Mapping[str, Any]] | None = None
         self._network = network
         self._tools: Facilities | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -78,6 +86,9 @@ class PodManager:
     def pod_changed(self, kind: str, pod: dict[str, Any], old: dict[str, Any] | None) -> None:
         """An event of the pod informer."""
         uid = pod["metadata"]["uid"]
+        if static.mirror_hash(pod) or static.mirror_hash(old or pod):
+            self._mirror_changed(kind, pod)
+            return
         if old is not None and old["metadata"]["uid"] != uid:
             self._removed(old["metadata"]["uid"])
         if kind == "DELETED":
@@ -89,10 +100,48 @@ class PodManager:
 
     async def pods_synced(self, present: set[str]) -> None:
         """The API's whole view was read: `present` are the uids of this node's pods; what is not among them ends."""
-        for uid in list(self.workers):
-            if uid not in present:
+        for uid, worker in list(self.workers.items()):
+            if uid not in present and not static.is_static(worker.pod):
                 self._removed(uid)
         await self._remove_orphans()
+
+    def set_static(self, pods: Iterable[Mapping[str, Any]]) -> None:
+        """Run exactly these pods of the node's own; each waits until an earlier one of its name is gone."""
+        self._static = {meta.key(pod): pod for pod in pods}
+        wanted = {pod["metadata"]["uid"] for pod in self._static.values()}
+        for worker in self.static_workers():
+            if worker.record.uid not in wanted:
+                worker.remove()
+        self._start_static()
+
+    def static_workers(self) -> list[PodWorker]:
+        """The static pods that run, or are meant to."""
+        return [worker for worker in self.workers.values() if static.is_static(worker.pod) and not worker.removed]
+
+    def _start_static(self) -> None:
+        busy = {meta.key(worker.pod) for worker in self.workers.values() if static.is_static(worker.pod)}
+        for place, pod in (self._static or {}).items():
+            if place not in busy:
+                self._new(pod)
+                self._tell_mirror(place)
+        self.mirrors_changed()
+
+    def _mirror_changed(self, kind: str, pod: Mapping[str, Any]) -> None:
+        place = meta.key(pod)
+        if kind == "DELETED":
+            self.mirrors.pop(place, None)
+        else:
+            self.mirrors[place] = pod
+        self._tell_mirror(place)
+        self.mirrors_changed()
+
+    def _tell_mirror(self, place: tuple[str, str]) -> None:
+        """Let the status of a static pod go to its mirror."""
+        for worker in self.static_workers():
+            if meta.key(worker.pod) == place:
+                mirror = self.mirrors.get(place)
+                fits = mirror is not None and static.mirror_hash(mirror) == worker.record.uid
+                self._facilities().publisher.show_at(worker.record.uid, mirror if fits else None)
 
     def container_exited(self, state: ContainerState) -> None:
         worker = self.workers.get(state.labels.get(UID_LABEL, ""))
@@ -112,7 +161,10 @@ class PodManager:
         """The worker of a pod by name, and by uid if that is given."""
         for worker in self.workers.values():
             layout = worker.setting.layout
-            if (layout.namespace, layout.name) == (namespace, name) and uid in ("", layout.uid):
+            known = {"", layout.uid}
+            if static.is_static(worker.pod) and (mirror := self.mirrors.get((namespace, name))) is not None:
+                known.add(meta.uid(mirror))
+            if (layout.namespace, layout.name) == (namespace, name) and uid in known:
                 return worker
         return None
 
@@ -161,6 +213,8 @@ class PodManager:
         await cleaning.forget(self._facilities(), worker.setting)
         metrics.forget_pod(worker.record.uid)
         del self.workers[worker.record.uid]
+        if self._static is not None:
+            self._start_static()
 
     def _removed(self, uid: str) -> None:
         worker = self.workers.get(uid)

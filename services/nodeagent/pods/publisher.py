@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.nodeagent.link import Api, is_offline
+from services.nodeagent.pods.static import is_static
 from services.nodeagent.pods.status import status_patch
 from shared.errors import ApiError, BusError, Conflict, NotFound
 
@@ -27,6 +28,9 @@ class _Entry:
     known: Mapping[str, Any]
     wanted: Mapping[str, Any]
     revision: int = 0
+    target: str = ""
+    """uid of the object that shows the status, the pod itself or the mirror of a static one; "" while there is none."""
+    is_static: bool = False
     gone: bool = False
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -50,11 +54,27 @@ class StatusPublisher:
             idle = asyncio.Event()
             idle.set()
             place = (metadata["namespace"], metadata["name"])
-            self._entries[uid] = _Entry(*place, status, status, revision, idle=idle)
+            target = "" if is_static(pod) else uid
+            self._entries[uid] = _Entry(*place, status, status, revision, target, not target, idle=idle)
         elif revision > entry.revision:
             entry.known, entry.revision = status, revision
             if status_patch(entry.known, entry.wanted):
                 self._enqueue(uid, entry)
+
+    def show_at(self, uid: str, mirror: Mapping[str, Any] | None) -> None:
+        """The status of a static pod is shown by this object of the API from now on, by none if it is None."""
+        entry = self._entries.get(uid)
+        if entry is None:
+            return
+        if mirror is None:
+            entry.target, entry.known, entry.revision = "", {}, 0
+            return
+        revision = int(mirror["metadata"].get("resourceVersion") or 0)
+        if revision <= entry.revision:
+            return
+        entry.target, entry.known, entry.revision = mirror["metadata"]["uid"], mirror.get("status") or {}, revision
+        if status_patch(entry.known, entry.wanted):
+            self._enqueue(uid, entry)
 
     def known(self, uid: str) -> Mapping[str, Any]:
         """The status that was published or read last."""
@@ -103,13 +123,13 @@ class StatusPublisher:
             uid = await self._dirty.get()
             pause = RETRY_S
             sent: dict[str, Any] = {}
-            while (entry := self._entries.get(uid)) is not None and not entry.gone:
+            while (entry := self._entries.get(uid)) is not None and entry.target and not entry.gone:
                 patch = status_patch(entry.known, entry.wanted)
                 if not patch or patch == sent:
                     # The second is a server that accepts the patch and keeps something else: asking on would not help.
                     break
                 try:
-                    await self._send(uid, entry, patch)
+                    await self._send(entry, patch)
                     sent = patch
                 except (BusError, ApiError) as exc:
                     if not is_offline(exc):
@@ -122,14 +142,17 @@ class StatusPublisher:
             if entry is not None:
                 entry.idle.set()
 
-    async def _send(self, uid: str, entry: _Entry, patch: dict[str, Any]) -> None:
+    async def _send(self, entry: _Entry, patch: dict[str, Any]) -> None:
         path = f"/api/v1/namespaces/{entry.namespace}/pods/{entry.name}/status"
         try:
             # the uid makes the patch fail if the name belongs to another pod by now
-            answer = await self._api.patch(path, {"metadata": {"uid": uid}, "status": patch}, "strategic")
+            answer = await self._api.patch(path, {"metadata": {"uid": entry.target}, "status": patch}, "strategic")
         except (NotFound, Conflict) as exc:
             log.debug("pod %s/%s is gone: %s", entry.namespace, entry.name, exc)
-            entry.gone = True
+            if entry.is_static:
+                entry.target = ""
+            else:
+                entry.gone = True
             return
         revision = int((answer.get("metadata") or {}).get("resourceVersion") or 0)
         if revision >= entry.revision:

@@ -19,6 +19,7 @@ from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.hooks import write_pod_document
 from services.nodeagent.pods.records import ContainerRecord, Failure, Phase, Termination
 from services.nodeagent.pods.setting import PodSetting
+from services.nodeagent.pods.static import is_static
 from services.nodeagent.pods.termination import START_ERROR_CODE
 from services.nodeagent.runtime.client import StartError
 from services.nodeagent.runtime.model import ContainerSpec
@@ -85,6 +86,9 @@ def _type(pod: Mapping[str, Any], name: str) -> str:
 
 def _surroundings(tools: Facilities, setting: PodSetting) -> Surroundings:
     services = tools.services()
+    if services is None and is_static(setting.pod):
+        # it must run without the API, and what it is not told it has to do without
+        services = []
     if services is None:
         raise ConfigurationError("services have not yet been read at least once, cannot construct envvars")
     return Surroundings(
