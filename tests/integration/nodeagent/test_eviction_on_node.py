@@ -7,7 +7,7 @@ import pytest
 from services.nodeagent.eviction.evictor import Evictor
 from services.nodeagent.eviction.signals import DISK, MEMORY, Level, observe
 from services.nodeagent.eviction.thresholds import EvictionSettings
-from services.nodeagent.eviction.usage import tree_size
+from services.nodeagent.eviction.usage import is_critical, tree_size
 from tests.fakes.nodes import eventually
 from tests.fakes.podlife import container, pod
 
@@ -76,16 +76,20 @@ async def test_the_pod_that_exceeds_its_request_most_goes_and_the_node_recovers(
     assert "EvictionThresholdMet" in node.recorder.reasons()
 
 
-async def test_static_and_system_pods_stay(node):
+async def test_system_pods_stay(node):
     node.create(named("system", "sleep 1000", "u1", priority=2_000_000_000))
-    static = named("static", "sleep 1000", "u2")
-    static["metadata"]["annotations"] = {"kubernetes.io/config.source": "file"}
-    node.create(static)
     node.create(named("other", "sleep 1000", "u3", priority=1_000_000))
-    await running(node, "system", "static", "other")
+    await running(node, "system", "other")
     evictor(node, {MEMORY: Level(0, 1000 * MI)})
     await node.wait_phase("Failed", "other")
-    assert node.status("system")["phase"] == node.status("static")["phase"] == "Running"
+    assert node.status("system")["phase"] == "Running"
+
+
+def test_static_pods_are_critical():
+    obj = named("static", "true", "u2")
+    assert not is_critical(obj)
+    obj["metadata"]["annotations"] = {"kubernetes.io/config.source": "file"}
+    assert is_critical(obj)
 
 
 async def test_unused_images_are_removed_before_any_pod(node):

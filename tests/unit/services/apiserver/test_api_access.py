@@ -1,5 +1,7 @@
 """Who may do what: administrators, nodes, service accounts, strangers."""
 
+from typing import Any
+
 import pytest
 
 from shared.errors import Forbidden, Unauthorized
@@ -163,3 +165,57 @@ async def test_without_a_token_the_caller_is_anonymous(api: MemoryApi, header: s
 async def test_a_wrong_token_is_no_anonymous_caller(api: MemoryApi) -> None:
     with pytest.raises(Unauthorized):
         await api.parts.authenticator.authenticate({"authorization": "Bearer wrong"}, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, 200),
+        ({"annotations": {}}, 403),
+        ({"nodeName": "node-2"}, 403),
+        ({"volumes": [{"name": "v", "secret": {"secretName": "s"}}]}, 403),
+        ({"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "node-2", "uid": "x"}]}, 403),
+    ],
+)
+async def test_a_node_creates_mirrors_of_its_static_pods_alone(
+    api: MemoryApi, changes: dict[str, Any], code: int
+) -> None:
+    metadata: dict[str, Any] = {"name": "m", "annotations": {"kubernetes.io/config.mirror": "hash"}}
+    spec: dict[str, Any] = {"containers": [{"name": "c", "image": "i:1"}], "nodeName": "node-1"}
+    for name, value in changes.items():
+        (metadata if name in ("annotations", "ownerReferences") else spec)[name] = value
+    pod = {"metadata": metadata, "spec": spec}
+    assert await api.code("POST", "/api/v1/namespaces/default/pods", pod, user=NODE) == code
+
+
+async def test_a_node_lets_the_volumes_it_made_go_and_no_others(api: MemoryApi) -> None:
+    volumes = "/api/v1/persistentvolumes"
+
+    async def make(name: str, node: str) -> None:
+        expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        await api.create(
+            volumes,
+            {
+                "metadata": {
+                    "name": name,
+                    "finalizers": ["wherry.dev/local-path"],
+                    "annotations": {"pv.kubernetes.io/provisioned-by": "wherry.dev/local-path"},
+                },
+                "spec": {
+                    "capacity": {"storage": "1Gi"},
+                    "accessModes": ["ReadWriteOnce"],
+                    "local": {"path": "/x"},
+                    "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
+                },
+            },
+        )
+
+    await make("mine", "node-1")
+    await make("other", "node-2")
+    release = {"metadata": {"finalizers": []}}
+    await api.patch(f"{volumes}/mine", release, user=NODE)
+    with pytest.raises(Forbidden, match="no relationship found"):
+        await api.patch(f"{volumes}/other", release, user=NODE)
+    with pytest.raises(Forbidden, match="cannot change the spec"):
+        await api.patch(f"{volumes}/mine", {"spec": {"capacity": {"storage": "9Gi"}}}, user=NODE)
+    assert await api.code("GET", f"{volumes}/other", user=NODE) == 200
