@@ -14,7 +14,7 @@ import uvloop
 from shared.errors import SettingsError
 from shared.metrics import MetricsServer
 from shared.settings import Settings
-from shared.supervisor import Drain, Supervisor
+from shared.supervisor import DRAIN_LIMIT_S, Drain, Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ class Service:
         """Run a background task for the life of the service; its failure ends the process."""
         return self._supervisor.start(coroutine, name=name)
 
-    def on_drain(self, drain: Drain) -> None:
-        """Await `drain` (within 5 s in all) after a signal and before main is cancelled."""
-        self._supervisor.on_drain(drain)
+    def on_drain(self, drain: Drain, limit_s: float = DRAIN_LIMIT_S) -> None:
+        """Await `drain` (within `limit_s` seconds) after a signal and before main is cancelled."""
+        self._supervisor.on_drain(drain, limit_s)
 
 
 def run(name: str, main: Callable[[Service], Awaitable[None]], settings: Settings | None = None) -> None:

@@ -27,6 +27,7 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._drains: list[Drain] = []
+        self._drain_limit = DRAIN_LIMIT_S
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
@@ -39,9 +40,13 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def on_drain(self, drain: Drain) -> None:
-        """Await `drain` after a signal and before anything is cancelled; the last one registered runs first."""
+    def on_drain(self, drain: Drain, limit_s: float = DRAIN_LIMIT_S) -> None:
+        """Await `drain` after a signal and before anything is cancelled; the last one registered runs first.
+
+        All drains together have the longest of their limits, in seconds.
+        """
         self._drains.append(drain)
+        self._drain_limit = max(self._drain_limit, limit_s)
 
     async def run(self, main: Coroutine[Any, Any, Any]) -> None:
         """Returns after main returned or a signal was handled. Raises what main or a task raised (in a group)."""
@@ -72,7 +77,7 @@ class Supervisor:
         await self.stopping.wait()
         log.info("stopping")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_LIMIT_S):
+            async with asyncio.timeout(self._drain_limit):
                 for drain in reversed(self._drains):
                     try:
                         await drain()

@@ -39,6 +39,8 @@ from services.nodeagent.projections import Collection, Projection, node_routes
 from services.nodeagent.proxy.proxy import ServiceProxy
 from services.nodeagent.references import References
 from services.nodeagent.runtime.client import KeeperClient
+from services.nodeagent.shutdown import ANNOTATION as SHUTDOWN
+from services.nodeagent.shutdown import TROUBLE, NodeShutdown
 from services.nodeagent.streams import Streams
 from services.nodeagent.volumes.hook import VolumesHook
 from services.nodeagent.volumes.provided import ProvidedVolumes
@@ -116,6 +118,10 @@ class Agent:
             time.time,
         )
         self.evictor.on_change = self.status.poke
+        self.shutdown = NodeShutdown(
+            configuration.shutdown, self.manager, self.events, partial(self.status.annotate, SHUTDOWN)
+        )
+        self.shutdown.on_change = self.status.poke
         self.publisher = StatusPublisher(self.api)
         self.pods = self.informer("/api/v1/pods", {"fieldSelector": f"spec.nodeName={configuration.node}"})
         self.services = self.collection("services", "/api/v1/services")
@@ -177,7 +183,11 @@ class Agent:
             for uid, worker in self.manager.workers.items()
             if uid != pod["metadata"]["uid"] and worker.record.started_at and not worker.record.cleaned
         ]
-        return self.evictor.admit(pod) or admit(pod, others, machine.allocatable(self.capacity))
+        return (
+            self.shutdown.admit(pod)
+            or self.evictor.admit(pod)
+            or admit(pod, others, machine.allocatable(self.capacity))
+        )
 
     def choose_range(self) -> int:
         taken = {worker.record.user_range for worker in self.manager.workers.values()}
@@ -227,6 +237,8 @@ class Agent:
         start(self._orphans(static_pods), name="orphans")
         start(self._collect_images(), name="image collection")
         start(self.evictor.run(), name="eviction")
+        start(self.shutdown.run(), name="shutdown")
+        service.on_drain(self.shutdown.drain, self.configuration.shutdown.limit)
         provided = ProvidedVolumes(
             self.api,
             self.informer("/api/v1/persistentvolumes"),
@@ -281,6 +293,8 @@ class Agent:
             trouble = "container runtime is down: the keeper does not answer"
         elif not self.network_ready.is_set():
             trouble = "container runtime network not ready: the node has no pod CIDR yet"
+        elif self.shutdown.active:
+            trouble = TROUBLE
         return Health(trouble, self.evictor.pressures)
 
     async def _collect_images(self) -> None:
@@ -331,7 +345,9 @@ class Agent:
         await self.network.set_routes(node_routes(self.nodes.items, self.configuration.node))
 
     def _nodes_changed(self) -> None:
-        self.status.observe(self.nodes.items.get(("", self.configuration.node)))
+        own = self.nodes.items.get(("", self.configuration.node))
+        self.status.observe(own)
+        self.shutdown.observe(own)
         if self._own_cidr():
             self.pod_cidr.set()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from services.nodeagent.eviction.thresholds import EvictionSettings
+from services.nodeagent.shutdown import ShutdownSettings
 from shared.errors import SettingsError
 from shared.settings import parse_address
 
@@ -32,6 +33,7 @@ class Configuration:
     labels: Mapping[str, str]
     metrics_address: tuple[str, int]
     eviction: EvictionSettings
+    shutdown: ShutdownSettings
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -56,6 +58,7 @@ class Configuration:
                 "WHERRY_METRICS_ADDRESS", env.get("WHERRY_METRICS_ADDRESS") or f"{address}:{METRICS_PORT}"
             ),
             eviction=EvictionSettings.from_environment(env),
+            shutdown=ShutdownSettings.from_environment(env),
         )
 
 

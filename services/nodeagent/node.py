@@ -14,6 +14,7 @@ from services.nodeagent import machine
 from services.nodeagent.configuration import KUBELET_VERSION, METRICS_PORT, RUNTIME_VERSION, Configuration
 from services.nodeagent.images.model import Image
 from services.nodeagent.link import Api, is_offline
+from services.nodeagent.shutdown import ANNOTATION as SHUTDOWN
 from shared.errors import AlreadyExists, ApiError, BusError, NotFound
 from shared.objects import times
 from shared.objects.volumebinding import DIRECTORY
@@ -171,8 +172,8 @@ class NodeStatus:
                     node = await self._api.get(path)
                 except NotFound:
                     node = await self._api.create("/api/v1/nodes", self._new())
-                own = {
-                    "labels": node_labels(self._configuration),
+                own: dict[str, dict[str, str | None]] = {
+                    "labels": {**node_labels(self._configuration)},
                     "annotations": {DIRECTORY: str(self._volumes)},
                 }
                 if any(
@@ -191,6 +192,20 @@ class NodeStatus:
 
     def _new(self) -> dict[str, Any]:
         return node_object(self._configuration, self._capacity, self._volumes, self._handlers)
+
+    async def annotate(self, key: str, value: str) -> None:
+        """Set an annotation of the node; tries until the API answers."""
+        path = f"/api/v1/nodes/{self._configuration.node}"
+        while True:
+            try:
+                await self._api.patch(path, {"metadata": {"annotations": {key: value}}})
+            except (ApiError, BusError) as exc:
+                log.log(
+                    logging.INFO if is_offline(exc) else logging.ERROR, "annotation %s is not set yet: %s", key, exc
+                )
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     async def publish(self, health: Health, images: Sequence[Image]) -> bool:
         """Patch what differs from the API's view; whether the API has it now."""
@@ -229,6 +244,14 @@ class NodeStatus:
             return
         finally:
             self._poked.clear()
+
+
+def _rebooted(node: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether a node that was shut down runs on a machine that has been started since."""
+    if SHUTDOWN not in (node["metadata"].get("annotations") or {}):
+        return False
+    before = ((node.get("status") or {}).get("nodeInfo") or {}).get("bootID")
+    return bool(before) and before != status["nodeInfo"]["bootID"]
 
 
 async def renew_lease(leases: LeaseRenewer, configuration: Configuration) -> None:

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from shared.cli import access, backup, check, down, history, images, logs, pods, restore, status, up
+from shared.cli import access, backup, check, down, history, images, logs, node, pods, restore, status, up
 from shared.errors import WherryError
 
 
@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     down.add_parser(commands)
     status.add_parser(commands)
     check.add_parser(commands)
+    node.add_parser(commands)
     access.add_parsers(commands)
     images.add_parser(commands)
     logs.add_parser(commands)

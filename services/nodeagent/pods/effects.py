@@ -145,6 +145,9 @@ class Effects:
 
     async def _create_sandbox(self, instruction: CreateSandbox) -> None:
         record, tools = self._record, self._tools
+        if instruction.attempt > max(record.sandbox_attempt, 0):
+            text = "Pod sandbox changed, it will be killed and re-created."
+            tools.events.pod(self._pod, "Normal", "SandboxChanged", text)
         apply.apply(record, self._pod, instruction, tools.clock())
         try:
             if namespaces.own_users(self._pod) and not record.user_range:

@@ -63,6 +63,8 @@ class PodManager:
             for checkpoint in tools.checkpoints.load():
                 uid = checkpoint.record.uid
                 worker = self._add(checkpoint.pod, checkpoint.record)
+                if static.is_static(checkpoint.pod):
+                    worker.revive()
                 worker.adopt(
                     [s for s in sandboxes if s.labels.get(UID_LABEL) == uid],
                     [c for c in containers if c.labels.get(UID_LABEL) == uid],
@@ -117,6 +119,16 @@ class PodManager:
     def static_workers(self) -> list[PodWorker]:
         """The static pods that run, or are meant to."""
         return [worker for worker in self.workers.values() if static.is_static(worker.pod) and not worker.removed]
+
+    def revive_static(self) -> None:
+        """Run the static pods again that the node's shutdown has ended: their files are still there."""
+        for worker in self.static_workers():
+            worker.revive()
+
+    async def wait_published(self) -> None:
+        """Wait until the API has the newest status of every pod."""
+        for uid in list(self.workers):
+            await self._facilities().publisher.wait_published(uid)
 
     def _start_static(self) -> None:
         busy = {meta.key(worker.pod) for worker in self.workers.values() if static.is_static(worker.pod)}

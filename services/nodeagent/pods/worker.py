@@ -98,6 +98,14 @@ class PodWorker:
         self._effects.end(reason, message, grace)
         self._wake.set()
 
+    def revive(self) -> None:
+        """Begin anew a static pod that the node's shutdown has ended; its restart counts go on."""
+        record = self.record
+        if record.finished and record.disruption:
+            record.finished = record.cleaned = record.initialized = False
+            record.stop_by, record.end_reason, record.end_message, record.disruption = 0.0, "", "", ""
+            self._wake.set()
+
     async def wait_cleaned(self) -> None:
         """Wait until nothing of the pod runs here or is mounted any more."""
         while not (self.record.cleaned or self.done):

@@ -90,6 +90,19 @@ class KeptNode(FakeNode):
         self.prober = Prober(self.runtime)  # type: ignore[assignment]
         self.runtime.on_reconnect = lambda: self.manager.keeper_returned()
 
+    async def connect_again(self) -> None:
+        """After the keeper's socket was removed along with everything below RUN."""
+        await self.runtime.close()
+        await self.connect()
+
+    def known(self) -> list[ContainerState]:
+        """Containers as the agent's records have them: state running or not."""
+        return [
+            ContainerState(c.container_id, "", c.name, "running" if c.running else "exited")
+            for worker in self.manager.workers.values()
+            for c in worker.record.containers.values()
+        ]
+
     async def held(self) -> list[ContainerState]:
         _, containers = await self.runtime.list()
         return list(containers)
