@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 
+from services.nodeagent.keeper import succession
 from services.nodeagent.keeper.keeper import Keeper
 from services.nodeagent.keeper.loop import Loop
 from services.nodeagent.keeper.process import raise_descriptor_limit
@@ -50,9 +51,10 @@ def main() -> int:
     keeper = Keeper(loop, f"{directory}/keeper", f"{directory}/keeper.sock", groups.detect(f"/{cluster}/{node}"))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: os._exit(0))  # containers and their records stay as they are
+    succession.install(loop, keeper)
     raise_descriptor_limit()
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-    keeper.start()
+    keeper.start(succession.inherited())
     gc.collect()
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)  # what importing needed and running does not

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.nodeagent.keeper import births, bundles, capabilities, foreign, launch, pidfds, plan, seccomp
@@ -337,9 +337,8 @@ class Containers:
         container.state.state = "running"
         container.state.started_at = time.time()
         container.state.warnings += birth.warnings
-        if birth.console >= 0 and container.log is not None:
-            container.console = birth.console
-            container.outputs["stdout"] = Output(self._loop, "stdout", os.dup(birth.console), container.log)
+        if birth.console >= 0:
+            self._take_console(container, birth.console)
         self._save(container)
         self._tell(container.on_started)
 
@@ -510,8 +509,11 @@ class Containers:
         elif len(container.on_ended) == 1:
             self._leave_nothing(container)
 
-    def recover(self) -> None:
-        """Take up what an earlier keeper left: watch what runs, end what was half made, note what has ended."""
+    def recover(self, terminals: Mapping[str, int]) -> None:
+        """Take up what an earlier keeper left: watch what runs, end what was half made, note what has ended.
+
+        `terminals` are masters of terminals by container id; those of no container that runs are closed.
+        """
         for container_id, record in self._store.load().items():
             if record is None or "state" not in record:
                 self._store.remove(container_id)
@@ -529,6 +531,18 @@ class Containers:
                 self._adopt(container)
             else:
                 container.group_removed = self._groups.remove(container.cgroup)
+        for container_id, master in terminals.items():
+            owner = self.held.get(container_id)
+            if owner is not None and owner.state.state == "running":
+                owner.log = LogFile(owner.spec.log_path)
+                self._take_console(owner, master)
+            else:
+                os.close(master)
+
+    def _take_console(self, container: Container, master: int) -> None:
+        if container.log is not None:
+            container.console = master
+            container.outputs["stdout"] = Output(self._loop, "stdout", os.dup(master), container.log)
 
     def _adopt(self, container: Container) -> None:
         state = container.state

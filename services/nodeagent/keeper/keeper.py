@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.nodeagent.keeper.births import Birth
@@ -86,10 +86,11 @@ class Keeper:
         self._orphans = Orphans(loop, self._may_have_orphans)
         self._removing: set[str] = set()
 
-    def start(self) -> None:
+    def start(self, terminals: Mapping[str, int]) -> None:
+        """Take up what an earlier keeper left and listen; `terminals` are masters of terminals by container id."""
         mounts.ensure_shared_directory(netns.DIRECTORY)
         self.sandboxes.recover()
-        self.containers.recover()
+        self.containers.recover(terminals)
         self._orphans.watch()
         self.server.listen()
 

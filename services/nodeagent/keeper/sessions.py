@@ -251,6 +251,12 @@ class Sessions:
         for number in [key for key, value in self._attachments.items() if value.container is container]:
             del self._attachments[number]
 
+    def end_all(self) -> None:
+        """Kill every process that was run for the agent, and wait for it: nobody would, after this program."""
+        for session in list(self._execs.values()):
+            self.signal_exec(session.number, signal.SIGKILL)
+            pidfds.wait(session.pidfd)
+
     def drop_owner(self, owner: object) -> None:
         """The connection has gone: end what belongs to it."""
         for session in list(self._execs.values()):
