@@ -8,7 +8,7 @@ DATA ?= /var/lib/wherry
 NODES ?=
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: up down status test lint check bench bench-api bench-node fuzz tools busybox
+.PHONY: up down status test test-vm lint check bench bench-api bench-node fuzz tools busybox
 
 up: $(VENV)/.run busybox
 	$(WHERRY) check >/dev/null || { $(WHERRY) check; exit 1; }
@@ -22,6 +22,9 @@ status: $(VENV)/.run
 
 test: $(VENV)/.dev tools
 	$(VENV)/bin/pytest
+
+test-vm: $(VENV)/.dev tools
+	$(VENV)/bin/pytest tests/vm
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

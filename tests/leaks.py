@@ -21,8 +21,9 @@ import pytest
 
 from shared.kernel import netns
 from shared.kernel.mounts import mount_points
+from tests.slowness import SLOWNESS
 
-SETTLE_S = 5.0  # the kernel takes links and namespaces away a moment after it was told to
+SETTLE_S = 5.0 * SLOWNESS  # the kernel takes links and namespaces away a moment after it was told to
 
 
 def _control_groups() -> set[str]:

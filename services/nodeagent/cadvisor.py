@@ -38,6 +38,10 @@ class Sample:
 
 _Value = Callable[[ContainerStats], float]
 
+# KEP-4205; cgroup2 alone has these, elsewhere they are 0
+_WAITED = "Time in which some task waited for it."
+_STALLED = "Time in which all tasks waited for it at once."
+
 _FAMILIES: tuple[tuple[str, str, str, _Value], ...] = (
     ("container_cpu_usage_seconds_total", "counter", "CPU time used.", lambda s: s.cpu_ns * NS),
     ("container_cpu_user_seconds_total", "counter", "CPU time in user mode.", lambda s: s.cpu_user_ns * NS),
@@ -69,6 +73,12 @@ _FAMILIES: tuple[tuple[str, str, str, _Value], ...] = (
     ("container_fs_writes_total", "counter", "Completed writes.", lambda s: s.writes),
     ("container_fs_reads_bytes_total", "counter", "Bytes read.", lambda s: s.read_bytes),
     ("container_fs_writes_bytes_total", "counter", "Bytes written.", lambda s: s.write_bytes),
+    ("container_pressure_cpu_waiting_seconds_total", "counter", _WAITED, lambda s: s.cpu_waiting_ns * NS),
+    ("container_pressure_cpu_stalled_seconds_total", "counter", _STALLED, lambda s: s.cpu_stalled_ns * NS),
+    ("container_pressure_memory_waiting_seconds_total", "counter", _WAITED, lambda s: s.memory_waiting_ns * NS),
+    ("container_pressure_memory_stalled_seconds_total", "counter", _STALLED, lambda s: s.memory_stalled_ns * NS),
+    ("container_pressure_io_waiting_seconds_total", "counter", _WAITED, lambda s: s.io_waiting_ns * NS),
+    ("container_pressure_io_stalled_seconds_total", "counter", _STALLED, lambda s: s.io_stalled_ns * NS),
     ("container_processes", "gauge", "Processes.", lambda s: s.pids),
     ("container_threads_max", "gauge", "Limit of processes, 0 for none.", lambda s: s.pids_limit),
 )

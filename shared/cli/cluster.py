@@ -114,6 +114,11 @@ class Cluster:
         return Path("/run/wherry" if self.name == "wherry" else f"/run/wherry-{self.name}")
 
     @property
+    def cgroup_record(self) -> Path:
+        """The file that names the group below which the cluster's groups are, for commands that run elsewhere."""
+        return self.run / "cgroup"
+
+    @property
     def gateway(self) -> str:
         """The host's address on the underlay: bus, registry and API server listen there."""
         return str(ipaddress.IPv4Network(self.underlay)[1])

@@ -40,7 +40,7 @@ def down(args: argparse.Namespace) -> int:
     with progress.step("processes stopped"):
         stop_processes(cluster)
     with progress.step("containers, mounts and cgroups removed"):
-        groups = cgroups.detect(f"/{cluster.name}")
+        groups = cgroups.below(f"/{cluster.name}", parent_group(cluster))
         groups.kill("")
         mounts.unmount_below(cluster.data)
         mounts.unmount_below(cluster.run)
@@ -58,6 +58,13 @@ def down(args: argparse.Namespace) -> int:
                 )
             shutil.rmtree(cluster.data)
     return 0
+
+
+def parent_group(cluster: Cluster) -> str:
+    """Where `wherry up` made the cluster's groups; a cluster that never started has none to look for."""
+    with contextlib.suppress(FileNotFoundError):
+        return cluster.cgroup_record.read_text()
+    return cgroups.delegated()
 
 
 def stop_processes(cluster: Cluster) -> None:

@@ -27,6 +27,7 @@ from shared.cli.supervise import running
 from shared.errors import ApiError
 from shared.identity.bus_users import ensure_users
 from shared.identity.pki import ensure_pki
+from shared.kernel.cgroups import groups
 
 DEFAULT_NODES = 3
 READY_LIMIT_S = 120.0
@@ -99,6 +100,7 @@ def wanted(cluster: Cluster, args: argparse.Namespace) -> Cluster:
 def start(cluster: Cluster, progress: Progress) -> None:
     """Start or complete the cluster; returns when the API server and every node are ready."""
     alive = running(cluster.run)
+    groups.settle()
     if failed := failed_features():
         raise ClusterError(f"this machine lacks {', '.join(failed)}; `wherry check` says what to do")
     prepare_directories(cluster)
@@ -151,6 +153,8 @@ def prepare_directories(cluster: Cluster) -> None:
         probe = data / ".writable"
         probe.write_text("")
         probe.unlink()
+        if "supervisor" not in running(cluster.run):
+            cluster.cgroup_record.write_text(groups.delegated())
     except OSError as exc:
         raise ClusterError(f"the data directory {data} cannot be used: {exc.strerror} ({exc.filename})") from exc
 

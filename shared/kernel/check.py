@@ -155,6 +155,7 @@ def _control_groups() -> list[Feature]:
     remedy = "mount cgroup2 at /sys/fs/cgroup, or the v1 controllers below it"
     name = f"/wherry-check-{os.getpid()}"
     try:
+        groups.settle()
         tree = groups.detect(name)
         tree.create("/a")
     except (OSError, RuntimeError) as exc:

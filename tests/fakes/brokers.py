@@ -12,8 +12,9 @@ from shared.bus.connection import connect
 from shared.bus.fake import FakeBroker
 from shared.bus.port import Bus
 from tests.fakes.nats import NatsServer
+from tests.slowness import SLOWNESS
 
-LIMIT_S = 15.0
+LIMIT_S = 15.0 * SLOWNESS
 
 
 async def wait_for(condition: Callable[[], bool], what: str = "", limit_s: float = LIMIT_S) -> None:

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from shared.bus.server import ServerConfig, binary, render
 from shared.settings import BusSettings
+from tests.slowness import SLOWNESS
 
 USERS = (
     "admin",
@@ -31,7 +32,7 @@ USERS = (
     "node-node-2",
     "logcollector-node-1",
 )
-START_LIMIT_S = 20.0
+START_LIMIT_S = 20.0 * SLOWNESS
 
 
 def free_port() -> int:

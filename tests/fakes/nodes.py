@@ -32,8 +32,9 @@ from services.nodeagent.runtime.model import ContainerSpec, ContainerState, Reso
 from services.nodeagent.volumes.hook import VolumesHook
 from shared.errors import ImageError, NotFound, ServiceUnavailable
 from shared.images.manifests import ImageConfig
+from tests.slowness import SLOWNESS
 
-DEADLINE_S = 10.0
+DEADLINE_S = 10.0 * SLOWNESS
 
 
 async def eventually(condition: Callable[[], Any], what: str) -> Any:

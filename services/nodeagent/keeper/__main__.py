@@ -47,6 +47,7 @@ def main() -> int:
     cluster, node = os.environ.get("WHERRY_CLUSTER", "wherry"), os.environ["WHERRY_NODE_NAME"]
     directory = f"{os.environ['WHERRY_RUN']}/nodes/{node}"
     os.makedirs(directory, mode=0o700, exist_ok=True)
+    groups.settle()
     loop = Loop()
     keeper = Keeper(loop, f"{directory}/keeper", f"{directory}/keeper.sock", groups.detect(f"/{cluster}/{node}"))
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -22,7 +22,9 @@ POD_PIDS = 16_384
 def container_resources(spec: Mapping[str, Any]) -> Resources:
     """Limits of one container."""
     resources = spec.get("resources") or {}
-    return _resources(resources.get("requests") or {}, resources.get("limits") or {})
+    result = _resources(resources.get("requests") or {}, resources.get("limits") or {})
+    result.oom_group = True  # as kubelet's default: half a container is worse than none
+    return result
 
 
 def pod_resources(pod: Mapping[str, Any]) -> Resources:

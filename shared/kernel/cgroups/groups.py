@@ -14,6 +14,7 @@ import signal
 from collections.abc import Iterable
 from typing import Protocol
 
+from shared.kernel.cgroups import delegation
 from shared.kernel.mounts import MountPoint, mount_points
 from shared.records import frozen, mutable
 
@@ -29,6 +30,7 @@ class Limits:
     memory_bytes: int | None = None  # hard limit, swap included; -1 is unlimited
     memory_reservation_bytes: int | None = None
     pids: int | None = None  # -1 is unlimited
+    oom_group: bool | None = None  # whether all processes are killed when one is for memory; not known to v1
 
 
 @mutable
@@ -59,6 +61,13 @@ class Counters:
     write_bytes: int = 0
     reads: int = 0
     writes: int = 0
+    # pressure stall information (PSI): some tasks waited, or all were stalled at once
+    cpu_waiting_ns: int = 0
+    cpu_stalled_ns: int = 0
+    memory_waiting_ns: int = 0
+    memory_stalled_ns: int = 0
+    io_waiting_ns: int = 0
+    io_stalled_ns: int = 0
 
 
 @frozen
@@ -121,6 +130,9 @@ class Groups(Protocol):
 
     def freeze(self, path: str, frozen: bool) -> None:
         """Stop or resume every process in the group."""
+
+    def freezer(self, path: str) -> str:
+        """The directory by whose freezer others may stop the group. ValueError if this host cannot do that."""
 
     def remove(self, path: str, *, parents: bool = False) -> bool:
         """Remove the group, those below and, if asked, parents left empty; False while processes are still in it."""
@@ -260,10 +272,41 @@ def kill_members(directory: str) -> None:
 
 
 def detect(subtree: str, points: list[MountPoint] | None = None) -> Groups:
-    """The groups of this host below `subtree` (`/<cluster>/<node>`). RuntimeError if no cgroups are mounted."""
+    """The groups of this host below `subtree` (`/<cluster>/<node>`), itself below what is delegated to this process.
+
+    RuntimeError if no cgroups are mounted.
+    """
+    return below(subtree, delegated(points), points)
+
+
+def delegated(points: list[MountPoint] | None = None) -> str:
+    """The path below which this process may make groups: "" for the root, which always is so with v1 controllers."""
+    controllers, unified = _mounted(points)
+    return "" if controllers or not unified else delegation.subtree(unified)
+
+
+def settle(points: list[MountPoint] | None = None) -> None:
+    """Make the delegated group fit for groups below it: see delegation.settle. OSError if the kernel refuses."""
+    controllers, unified = _mounted(points)
+    if unified and not controllers:
+        delegation.settle(unified)
+
+
+def below(subtree: str, parent: str, points: list[MountPoint] | None = None) -> Groups:
+    """The groups below `subtree` below `parent`, which `delegated` told in a process of the cluster."""
     from shared.kernel.cgroups.v1 import GroupsV1
     from shared.kernel.cgroups.v2 import GroupsV2
 
+    controllers, unified = _mounted(points)
+    if controllers:
+        return GroupsV1(subtree, controllers, unified)
+    if unified:
+        return GroupsV2(parent + subtree, unified)
+    raise RuntimeError("no cgroup file system is mounted at /sys/fs/cgroup")
+
+
+def _mounted(points: list[MountPoint] | None) -> tuple[dict[str, str], str]:
+    """The v1 hierarchies by controller, none if they have no controller of use here, and the cgroup2 or ""."""
     controllers: dict[str, str] = {}
     unified = ""
     for point in mount_points() if points is None else points:
@@ -272,8 +315,5 @@ def detect(subtree: str, points: list[MountPoint] | None = None) -> Groups:
         elif point.kind == "cgroup":
             for option in point.super_options:
                 controllers.setdefault(option, point.target)
-    if "cpu" in controllers or "memory" in controllers or "pids" in controllers:
-        return GroupsV1(subtree, controllers, unified)
-    if unified:
-        return GroupsV2(subtree, unified)
-    raise RuntimeError("no cgroup file system is mounted at /sys/fs/cgroup")
+    used = "cpu" in controllers or "memory" in controllers or "pids" in controllers
+    return (controllers if used else {}), unified

@@ -153,6 +153,9 @@ class GroupsV1:
             elif "freezer" in self._controllers:
                 write(self._file("freezer", path, "freezer.state"), "FROZEN" if frozen else "THAWED")
 
+    def freezer(self, path: str) -> str:
+        raise ValueError("containers can be checkpointed only on hosts whose control groups are cgroup2 alone")
+
     def remove(self, path: str, *, parents: bool = False) -> bool:
         trees = self._trees()
         if "cpuset" in self._controllers:

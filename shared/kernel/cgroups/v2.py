@@ -64,6 +64,8 @@ class GroupsV2:
         if limits.memory_bytes is not None:
             put("memory.max", "max" if limits.memory_bytes < 0 else str(limits.memory_bytes))
             put("memory.swap.max", "max" if limits.memory_bytes < 0 else "0", optional=True)
+        if limits.oom_group is not None:
+            put("memory.oom.group", str(int(limits.oom_group)), optional=True)
         if limits.pids is not None:
             put("pids.max", "max" if limits.pids < 0 else str(limits.pids))
         if limits.cpuset_cpus:
@@ -103,6 +105,9 @@ class GroupsV2:
         with contextlib.suppress(FileNotFoundError):
             write(self._file(path, "cgroup.freeze"), "1" if frozen else "0")
 
+    def freezer(self, path: str) -> str:
+        return self._directory(path)
+
     def remove(self, path: str, *, parents: bool = False) -> bool:
         return groups.remove_directories([self._root + self._subtree], path, parents=parents)
 
@@ -141,6 +146,10 @@ class GroupsV2:
             pids=number(read(self._file(path, "pids.current"))),
             pids_limit=number(read(self._file(path, "pids.max"))),
         )
+        for name in ("cpu", "memory", "io"):
+            waiting, stalled = _pressure(read(self._file(path, f"{name}.pressure")))
+            setattr(result, f"{name}_waiting_ns", waiting)
+            setattr(result, f"{name}_stalled_ns", stalled)
         for line in read(self._file(path, "io.stat")).splitlines():
             values = dict(word.split("=", 1) for word in line.split()[1:] if "=" in word)
             result.read_bytes += int(values.get("rbytes", 0))
@@ -151,3 +160,14 @@ class GroupsV2:
 
     def container_mounts(self) -> list[GroupMount]:
         return [GroupMount("cgroup2", "", "")]
+
+
+def _pressure(text: str) -> tuple[int, int]:
+    """Nanoseconds in which some tasks, and all tasks, waited; of a `*.pressure` file (kernel's accounting/psi.rst)."""
+    totals = {"some": 0, "full": 0}
+    for line in text.splitlines():
+        kind, *values = line.split()
+        for value in values:
+            if value.startswith("total="):
+                totals[kind] = int(value[6:]) * 1000
+    return totals["some"], totals["full"]

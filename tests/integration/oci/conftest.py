@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from tests.leaks import Leaks, no_leaks
+from tests.slowness import SLOWNESS
 
 __all__ = ["no_leaks"]
 
-DEADLINE_S = 20.0
+DEADLINE_S = 20.0 * SLOWNESS
 APPLETS = (
     "cat chmod date echo env false grep head hostname id ls mkdir mount ps pwd readlink rm sh sleep stat stty "
     "sync test touch tr true tty umount uname unshare wc"

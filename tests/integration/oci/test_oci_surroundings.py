@@ -211,6 +211,24 @@ def test_limits_are_set_and_changed_in_its_control_groups(bundle: Bundle) -> Non
     assert limit.read_text() == "20\n"
 
 
+def test_the_speed_of_a_device_is_limited(bundle: Bundle) -> None:
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        pytest.skip("io.max is a file of cgroup2, which has no controllers here")
+    if not Path("/sys/block/loop0").exists():
+        pytest.skip("this host has no loop device to limit")
+    device = {"major": 7, "minor": 0}
+    throttle = {
+        "throttleWriteBpsDevice": [device | {"rate": 1048576}],
+        "throttleReadIOPSDevice": [device | {"rate": 9}],
+    }
+    bundle.linux["resources"] = {"blockIO": throttle}
+    bundle.shell("sleep 1000")
+    bundle.create()
+    assert Path(f"/sys/fs/cgroup/{bundle.id}/container/io.max").read_text() == (
+        "7:0 rbps=max wbps=1048576 riops=9 wiops=max\n"
+    )
+
+
 def test_a_limit_that_the_host_cannot_set_is_refused_and_leaves_nothing(bundle: Bundle) -> None:
     bundle.linux["resources"] = {"hugepageLimits": [{"pageSize": "3KB", "limit": 1}]}
     assert "hugepageLimits" in bundle.foreground().stderr

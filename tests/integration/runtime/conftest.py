@@ -19,6 +19,7 @@ from services.nodeagent.runtime.client import KeeperClient
 from services.nodeagent.runtime.model import ContainerSpec, ContainerState, SandboxSpec
 from shared.kernel.cgroups import groups
 from tests.leaks import Leaks, no_leaks
+from tests.slowness import SLOWNESS
 
 __all__ = ["no_leaks"]
 
@@ -27,7 +28,7 @@ awk cat chmod chroot cp date dd echo env false find grep head hostname id ifconf
 mount mv nc ping printf ps pwd readlink rm sed seq sh sleep sort stat stty sync tail tee test touch tr true tty umount
 uname unshare wc wget yes
 """
-DEADLINE_S = 20.0
+DEADLINE_S = 20.0 * SLOWNESS
 
 
 def make_image(directory: Path) -> Path:
@@ -100,7 +101,7 @@ class Node:
         await eventually(lambda: not self.runtime.connected, "the loss of the connection")
 
     async def connect(self) -> KeeperClient:
-        client = await KeeperClient.connect(self.socket)
+        client = await KeeperClient.connect(self.socket, timeout_s=DEADLINE_S)
         client.on_exit = self._on_exit
         return client
 

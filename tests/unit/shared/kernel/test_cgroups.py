@@ -139,8 +139,9 @@ def test_v2_limits(v2: tuple[GroupsV2, Path]) -> None:
     assert tree.limit("/x", limits) == ["cpuset.cpus is not limited: this host has no cpuset cgroup controller"]
     read = {name: (directory / name).read_text() for name in ("cpu.weight", "cpu.max", "memory.max", "memory.swap.max")}
     assert read == {"cpu.weight": "39", "cpu.max": "50000 100000", "memory.max": "4096", "memory.swap.max": "0"}
-    put(directory, cpu__max="", memory__max="", memory__swap__max="")
-    tree.limit("/x", Limits(cpu_quota_us=-1, memory_bytes=-1))
+    put(directory, cpu__max="", memory__max="", memory__swap__max="", memory__oom__group="")
+    tree.limit("/x", Limits(cpu_quota_us=-1, memory_bytes=-1, oom_group=True))
+    assert (directory / "memory.oom.group").read_text() == "1"
     assert (directory / "cpu.max").read_text() == "max 100000"
     assert (directory / "memory.max").read_text() == "max"
 
@@ -157,6 +158,8 @@ def test_v2_counters(v2: tuple[GroupsV2, Path]) -> None:
         memory__events="low 0\nmax 2\noom 1\noom_kill 1\n",
         pids__current="3\n",
         pids__max="20\n",
+        cpu__pressure="some avg10=0.00 total=30\nfull avg10=0.00 total=20\n",
+        memory__pressure="some avg10=0.00 total=3\nfull avg10=0.00 total=2\n",
         io__stat="8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0\n8:16 rbytes=1 wbytes=1 rios=1 wios=1\n",
     )
     assert tree.counters("/x") == Counters(
@@ -179,6 +182,10 @@ def test_v2_counters(v2: tuple[GroupsV2, Path]) -> None:
         write_bytes=21,
         reads=2,
         writes=3,
+        cpu_waiting_ns=30_000,
+        cpu_stalled_ns=20_000,
+        memory_waiting_ns=3000,
+        memory_stalled_ns=2000,
     )
     assert tree.oom_kills("/x") == 1
 
