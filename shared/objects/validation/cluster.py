@@ -1,4 +1,4 @@
-"""Nodes, leases and events."""
+"""Namespaces, nodes, leases and events."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from shared.objects.validation import names
+from shared.objects.validation import metadata, names
 from shared.objects.validation.causes import Cause, duplicate, forbidden, invalid, not_negative, one_of, required
 
 Object = Mapping[str, Any]
 
 TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+def namespace(obj: Object) -> list[Cause]:
+    given = (obj.get("spec") or {}).get("finalizers") or ()
+    return metadata.finalizers(given, lambda index: f"spec.finalizers[{index}]")
 
 
 def node(obj: Object) -> list[Cause]:

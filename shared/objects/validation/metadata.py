@@ -1,6 +1,6 @@
 """Object metadata: names, labels, annotations, owners, finalizers; what of it may change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shared.objects.registry import Resource
@@ -91,25 +91,20 @@ def _masked(prefix: str) -> str:
 def _common(metadata: Mapping[str, Any]) -> list[Cause]:
     found = labels("metadata.labels", metadata.get("labels"))
     found += annotations("metadata.annotations", metadata.get("annotations"))
-    for one in metadata.get("finalizers") or ():
-        found += _finalizer("metadata.finalizers", one)
+    found += finalizers(metadata.get("finalizers") or (), lambda index: "metadata.finalizers")
     found += _owners(metadata.get("ownerReferences") or ())
     return found
 
 
-def namespace(obj: Mapping[str, Any]) -> list[Cause]:
-    """The finalizers in a namespace's spec, which go before the namespace does."""
+def finalizers(given: Iterable[str], where: Callable[[int], str]) -> list[Cause]:
+    """What is wrong with names of finalizers; `where` is the field of the one at an index."""
     found: list[Cause] = []
-    for index, one in enumerate(obj.get("spec", {}).get("finalizers") or ()):
-        found += _finalizer(f"spec.finalizers[{index}]", one)
+    for index, one in enumerate(given):
+        complaints = names.qualified_name(one)
+        if not complaints and "/" not in one and one not in _STANDARD_FINALIZERS:
+            complaints = ["name is neither a standard finalizer name nor is it fully qualified"]
+        found += [invalid(where(index), one, complaint) for complaint in complaints]
     return found
-
-
-def _finalizer(field: str, name: str) -> list[Cause]:
-    complaints = names.qualified_name(name)
-    if not complaints and "/" not in name and name not in _STANDARD_FINALIZERS:
-        complaints = ["name is neither a standard finalizer name nor is it fully qualified"]
-    return [invalid(field, name, complaint) for complaint in complaints]
 
 
 def _owners(owners: Any) -> list[Cause]:

@@ -93,7 +93,9 @@ async def test_a_node_registers_itself_and_no_other(api: MemoryApi) -> None:
     nodes = "/api/v1/nodes"
     assert await api.code("POST", nodes, {"metadata": {"name": "node-2"}}, user=NODE) == 403
     assert await api.code("POST", nodes, {"metadata": {"name": "node-1"}}, user=NODE) == 200
-    assert await api.code("PUT", f"{nodes}/node-1", {"metadata": {"name": "node-1"}}, user=NODE) == 200
+    own = await api.get(f"{nodes}/node-1", user=NODE)
+    own["metadata"]["annotations"] = {"a": "b"}
+    assert await api.code("PUT", f"{nodes}/node-1", own, user=NODE) == 200
     await api.create(nodes, {"metadata": {"name": "node-2"}})
     assert await api.code("PUT", f"{nodes}/node-2", {"metadata": {"name": "node-2"}}, user=NODE) == 403
 

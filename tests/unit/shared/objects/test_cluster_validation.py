@@ -322,3 +322,9 @@ def test_what_is_fixed_at_creation_stays(
     api_version: str, kind: str, old: dict[str, Any], new: dict[str, Any], expected: set[tuple[str, str]]
 ) -> None:
     assert updated(api_version, kind, old, new) == expected
+
+
+def test_finalizers_of_a_namespace_are_named_like_any_others() -> None:
+    spec = {"finalizers": ["kubernetes", "nodomain", "a.example/b"]}
+    found = created("v1", "Namespace", {"metadata": {"name": "n"}, "spec": spec})
+    assert found == {("Invalid", "spec.finalizers[1]")}

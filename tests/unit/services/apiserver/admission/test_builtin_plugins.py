@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.unit.services.apiserver.admission.objects import Object, pod
-from tests.unit.services.apiserver.memory_api import MemoryApi
+from tests.unit.services.apiserver.memory_api import NODE, MemoryApi
 
 PODS = "/api/v1/namespaces/default/pods"
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
@@ -118,3 +118,28 @@ async def test_nobody_asks_for_a_certificate_of_an_administrator(api: MemoryApi)
     )
     assert failure.code == 403
     assert "signer with system:masters group is not allowed" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("patch", "code"),
+    [
+        ({"metadata": {"labels": {"topology.kubernetes.io/zone": "a", "own": "x"}}}, 200),
+        ({"metadata": {"labels": {"node.kubernetes.io/anything": "a"}}}, 200),
+        ({"metadata": {"labels": {"node-restriction.kubernetes.io/secret": "yes"}}}, 403),
+        ({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, 403),
+        ({"spec": {"taints": None}}, 403),
+        ({"spec": {"unschedulable": True}}, 200),
+    ],
+)
+async def test_a_node_changes_only_what_is_its_own(api: MemoryApi, patch: Object, code: int) -> None:
+    await api.create("/api/v1/nodes", {"metadata": {"name": "node-1"}}, user=NODE)
+    headers = {"content-type": "application/merge-patch+json"}
+    assert await api.code("PATCH", "/api/v1/nodes/node-1", patch, headers=headers, user=NODE) == code
+
+
+async def test_a_node_does_not_register_with_a_role(api: MemoryApi) -> None:
+    labels = {"kubernetes.io/hostname": "node-1", "node-role.kubernetes.io/worker": ""}
+    body = {"metadata": {"name": "node-1", "labels": labels}}
+    failure = await api.failure("POST", "/api/v1/nodes", body, user=NODE)
+    assert failure.code == 403
+    assert failure.message.endswith("not allowed to set the following labels: node-role.kubernetes.io/worker")
