@@ -23,17 +23,20 @@ from shared.bus.port import Bus
 from shared.events.envelope import Author
 from shared.events.subjects import Ref
 from shared.state.cache import Cache
+from shared.state.compactor import Compactor
 from shared.state.feed import Feed
+from shared.state.history import History
 from shared.state.log import StateLog, Write
 from shared.state.streams import STATE, ensure_streams
 from tests.fakes.brokers import running
 from tests.fakes.nats import NatsServer
 
 AUTHOR = Author("bench", "bench/1", "bench")
-SINGLE = 2000
+SINGLE = 1000
 IN_FLIGHT = 256
-MANY = 20_000
+MANY = 10_000
 OBJECTS = 50_000
+CHANGED = 2_000
 BATCH = 100
 Row = tuple[str, str]
 
@@ -126,6 +129,60 @@ async def restart(server: NatsServer, bus: Bus, log: StateLog) -> list[Row]:
         return [("broker back -> a new write in the cache", f"{time.perf_counter() - started:.2f} s")]
 
 
+async def past(bus: Bus, log: StateLog) -> list[Row]:
+    """What the history costs to keep, to read and to remove: CHANGED objects get ten more revisions each."""
+    cache = Cache()
+    feed = Feed(bus, STATE, cache)
+    async with running(feed.run()):
+        await feed.wait_loaded()
+        rows = [("STATE on disk, one revision an object", await disk(bus))]
+        since = cache.revision
+
+        async def change() -> None:
+            for number in range(1, 11):
+                for start in range(0, CHANGED, BATCH):
+                    names = [f"batch-{one}" for one in range(start, start + BATCH)]
+                    writes = [Write(ref(name), body(name, number), cache.expected(ref(name))) for name in names]
+                    await cache.wait_revision((await log.batch(writes, AUTHOR))[-1])
+
+        seconds = await timed(change)
+        rows.append((f"objects changed a second in batches of {BATCH}", f"{CHANGED * 10 / seconds:.0f}"))
+        rows.append((f"STATE on disk, ten more of {CHANGED} objects", await disk(bus)))
+        history = History(bus, cache)
+        recent = cache.revision - 1000
+        rows.append(
+            (
+                "watch resumed 1000 changes back, without the ring",
+                milliseconds(await timed(lambda: changes(history, recent, cache.revision))),
+            )
+        )
+        rows.append(
+            (
+                f"list of {cache.count('', 'configmaps')} objects, {CHANGED * 10} changes back",
+                milliseconds(await timed(lambda: history.at("", "configmaps", "", since))),
+            )
+        )
+        rows.append(("revisions of one object", milliseconds(await timed(lambda: history.revisions(ref("batch-0"))))))
+        compactor = Compactor(bus, 0.0)
+        seconds = await timed(compactor.compact)
+        rows.append(("revisions removed a second by the compactor", f"{CHANGED * 10 / seconds:.0f}"))
+        rows.append(("STATE on disk after the compaction", await disk(bus)))
+        return rows
+
+
+async def changes(history: History, since: int, until: int) -> None:
+    async for _ in history.changes("", "configmaps", "", since, until):
+        pass
+
+
+async def disk(bus: Bus) -> str:
+    return f"{(await JetStream(bus).stream_info(STATE))['state']['bytes'] / 2**20:.1f} MiB"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
 async def together(action: Callable[[], Awaitable[Any]], count: int) -> None:
     await asyncio.gather(*(action() for _ in range(count)))
 
@@ -142,6 +199,7 @@ async def measure(directory: Path) -> list[Row]:
             await ensure_streams(bus)
             log = StateLog(bus)
             rows = [*await one_by_one(log), *await in_flight(log), *await batches(log), *await barriers(bus)]
+            rows += await past(bus, log)
             rows += await restart(server, bus, log)
             stored = (await JetStream(bus).stream_info(STATE))["state"]
             rows.append(("STATE on disk, a message", f"{stored['bytes'] / stored['messages']:.0f} B"))
