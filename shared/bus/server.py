@@ -49,8 +49,9 @@ class ServerConfig:
     `listen` holds host:port pairs. nats-server has one client listener: with several addresses they must share the
     port, and it listens on all interfaces. `users` maps user to password. Without `certificate` and `key` the
     connections are plain TCP. nats-server keeps its streams in a directory `jetstream` below `store`. `monitor` is
-    host:port of the HTTP monitoring or "" for none. With `routes` it is one server of several: its streams belong to
-    the JetStream domain of the cluster's name, and its `name`, by which its replicas are known, must never change.
+    host:port of the HTTP monitoring or "" for none; with `ports` it is a free loopback port, named in
+    PROGRAM_PID.ports below `store`. With `routes` it is one server of several: its streams belong to the JetStream
+    domain of the cluster's name, and its `name`, by which its replicas are known, must never change.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ServerConfig:
     key: Path | None = None
     ca: Path | None = None
     monitor: str = ""
+    ports: bool = False
     pid_file: Path | None = None
     routes: Routes | None = None
 
@@ -79,7 +81,10 @@ def render(config: ServerConfig) -> str:
         'lame_duck_duration: "30s"',
         'lame_duck_grace_period: "2s"',
     ]
-    if config.monitor:
+    if config.ports:
+        # a port of its own choice, for those on this machine who may read the file that names it
+        lines += ['http: "127.0.0.1:-1"', f"ports_file_dir: {_quote(str(config.store))}"]
+    elif config.monitor:
         host, port = parse_address("monitor", config.monitor)
         lines.append(f"http: {_quote(f'{host}:{port}')}")
     if config.pid_file:

@@ -78,6 +78,7 @@ def configurations(cluster: Cluster, users: Mapping[str, str]) -> dict[str, Serv
             certificate=cluster.pki / "nats.crt",
             key=cluster.pki / "nats.key",
             ca=cluster.pki / "ca.crt",
+            ports=True,
             routes=Routes(cluster.name, server.routes, peers, password) if server.routes else None,
         )
         for server in found

@@ -19,7 +19,8 @@ class ProcessSpec:
     """One supervised process.
 
     `netns` is a name below /run/netns or "" for the host's own. `gate` is `host:port` that must accept a connection
-    before the processes after it are started for the first time; "" does not wait.
+    before the processes after it are started for the first time; "" does not wait. `store` is the directory of a
+    nats-server, which is started again when a full disk has stopped its writes and there is space again.
     """
 
     name: str
@@ -27,6 +28,7 @@ class ProcessSpec:
     env: dict[str, str] = field(default_factory=dict)
     netns: str = ""
     gate: str = ""
+    store: str = ""
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -36,7 +38,12 @@ def processes(cluster: Cluster) -> list[ProcessSpec]:
     """All processes of the cluster in the order in which they start."""
     specs = [
         *(
-            ProcessSpec(server.process, [str(binary()), "-c", str(server.configuration)], gate=server.address)
+            ProcessSpec(
+                server.process,
+                [str(binary()), "-c", str(server.configuration)],
+                gate=server.address,
+                store=str(server.store),
+            )
             for server in servers(cluster)
         ),
         *(_apiserver(cluster, number) for number in range(1, cluster.workers + 1)),

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.cli.stuck import is_stuck
 from shared.kernel import netns, syscalls
 
 FIRST_PAUSE_S = 0.2
@@ -31,6 +32,7 @@ HEALTHY_S = 30.0
 STOP_GRACE_S = 10.0
 LOG_LIMIT_BYTES = 16 << 20
 GATE_LIMIT_S = 30.0
+DISK_INTERVAL_S = 10.0
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Process:
     env: dict[str, str]
     netns: str
     gate: str
+    store: str = ""
     pid: int = 0
     pidfd: int = -1
     started: float = 0.0
@@ -92,15 +95,18 @@ class Supervisor:
         """Supervise until SIGTERM."""
         self.record("supervisor", os.getpid())
         self.load_plan()
-        next_log_check = 0.0
+        next_log_check = next_disk_check = 0.0
         while True:
             now = time.monotonic()
             if now >= next_log_check:
                 self.limit_logs()
                 next_log_check = now + 60
+            if now >= next_disk_check:
+                self.free_stuck()
+                next_disk_check = now + DISK_INTERVAL_S
             self.start_due(now)
             pending = [p.due for p in self.processes.values() if not p.pid]
-            wait = max(0.0, min([next_log_check, *pending]) - time.monotonic())
+            wait = max(0.0, min([next_log_check, next_disk_check, *pending]) - time.monotonic())
             for key, _ in self.selector.select(wait):
                 if key.data is not None:
                     self.handle_exit(self.processes[key.data])
@@ -115,6 +121,7 @@ class Supervisor:
             process = self.processes.get(spec["name"])
             if process is not None:
                 process.argv, process.env, process.netns = spec["argv"], spec["env"], spec["netns"]
+                process.store = spec.get("store", "")
                 continue
             process = self.processes[spec["name"]] = Process(**spec)
             if pid := alive.get(process.name):
@@ -233,6 +240,15 @@ class Supervisor:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"pid": pid, "start_time": start_time(pid)}))
         partial.replace(path)
+
+    def free_stuck(self) -> None:
+        """End a nats-server that met a full disk once there is space again; it is started like any that died."""
+        for process in self.processes.values():
+            program = Path(process.argv[0]).name
+            if process.store and process.pid and is_stuck(Path(process.store), program, process.pid):
+                with (self.logs / f"{process.name}.log").open("a") as log:
+                    log.write(f"wherry: {process.name} met a full disk and is started again\n")
+                self.signal(process, signal.SIGTERM)
 
     def limit_logs(self) -> None:
         # The writers hold the file open for appending, so it is emptied in place after its copy is made.

@@ -107,6 +107,7 @@ class NatsServer:
                     certificate=self.certificate,
                     key=self.key,
                     ca=self.ca,
+                    ports=True,
                 )
             )
         )
