@@ -142,6 +142,10 @@ class Supervisor:
 
     def start(self, process: Process) -> None:
         log = self.logs / f"{process.name}.log"
+        if process.store:
+            # what a killed server could not remove
+            for ports in Path(process.store).glob(f"{Path(process.argv[0]).name}_*.ports"):
+                ports.unlink(missing_ok=True)
         with log.open("ab") as output:
             try:
                 child = subprocess.Popen(
