@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -259,3 +260,66 @@ class HistorySuite:
                 with pytest.raises(RevisionTooOld):
                     await anext(subscription)
             subscription.close()
+
+    async def test_a_reader_that_missed_revisions_which_are_gone_ends_its_watches(self, broker: TestBroker) -> None:
+        async with scene(broker, revisions=3) as log:
+            await log.put("a", 0)
+            cache = Cache()
+            feed = Feed(await broker.connect("scheduler"), STATE, cache)
+            async with running(feed.run()):
+                await feed.wait_loaded()
+            subscription, other = cache.subscribe("", "pods"), cache.subscribe("", "secrets")
+            revisions = [await log.put("a", number) for number in range(1, 8)]
+            async with running(feed.run()):
+                await cache.wait_revision(revisions[-1], 5)
+                record = cache.get(ref("a"))
+                assert record is not None
+                assert record.object["n"] == 7
+                with pytest.raises(RevisionTooOld):
+                    subscription.take()
+                # nothing is missing there
+                assert other.take() == []
+            subscription.close()
+            other.close()
+
+    async def test_what_is_told_of_the_past_is_the_truth_or_nothing(self, broker: TestBroker) -> None:
+        chance = random.Random(4711)
+        kept = 12
+        async with scene(broker, kept) as log:
+            state: dict[str, int] = {}
+            states: dict[int, dict[str, int]] = {}
+            story: list[tuple[str, str, int]] = []
+            moments: list[float] = []
+            for number in range(120):
+                name = chance.choice("abcdef")
+                if name in state and chance.random() < 0.3:
+                    revision, kind = await log.delete(name), "DELETED"
+                    del state[name]
+                else:
+                    kind = "MODIFIED" if name in state else "ADDED"
+                    revision = await log.put(name, number)
+                    state[name] = number
+                story.append((kind, name, revision))
+                states[revision] = dict(state)
+                moments.append(time.time())
+                if number % 40 == 39:
+                    # the history begins at some earlier moment
+                    horizon = moments[chance.randrange(len(moments) // 2, len(moments) - 5)]
+                    floor = (await Compactor(log.bus, 50.0, lambda horizon=horizon: horizon + 50.0).compact()).revision
+                    await wait_for(lambda floor=floor: log.cache.history_floor >= floor)
+            told = refused = 0
+            for revision, truth in states.items():
+                following = [one for one in story if one[2] > revision]
+                # how often each object changed later: with fewer changes than are kept nothing may be refused
+                most = max([0, *(sum(one[1] == name for one in following) for name in "abcdef")])
+                must = revision >= log.cache.history_floor and most < kept
+                try:
+                    assert await log.state(revision) == truth
+                    changes = await log.changes(revision)
+                    assert [(one.type, one.record.ref.name, one.revision) for one in changes] == following
+                    told += 1
+                except RevisionTooOld:
+                    assert not must, f"revision {revision} was refused"
+                    refused += 1
+            assert told > 10
+            assert refused > 10
