@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.bus import tails
 from shared.bus.connection import Connection, connect
 from shared.bus.jetstream import JetStream
 from shared.bus.offline import offline_bus
@@ -111,6 +112,28 @@ async def test_a_backup_of_a_busy_stream_is_one_moment_of_it(nats_server: NatsSe
     assert chain == list(range(chain[0], chain[0] + len(chain)))
     assert end >= max(one[0] for one in found.values()) + 5000
     assert revision >= end
+
+
+async def test_messages_come_back_at_their_own_sequences_with_gaps_between(nats_server: NatsServer) -> None:
+    async with connect(nats_server.settings("admin"), "test") as bus:
+        await ensure_streams(bus)
+        log = StateLog(bus)
+        first = await log.put(ref("a"), body("a", 1), expected=0, author=AUTHOR)
+        for name in ("b", "c"):
+            await log.put(ref(name), body(name, 1), expected=0, author=AUTHOR)
+        second = await log.put(ref("a"), body("a", 2), expected=first, author=AUTHOR)
+        tail = await tails.read_tail(bus, "STATE", 1)
+        assert tails.decode(tails.encode(tail)) == tail
+        jetstream = JetStream(bus)
+        config = (await jetstream.stream_info("STATE"))["config"]
+        await jetstream.api("STREAM.DELETE.STATE")
+        await ensure_streams(bus)
+        # the first revision of `a` was superseded and dropped before it was read, and two others with it
+        assert await tails.replay(bus, config, [entry for entry in tail if entry.sequence == second]) == second
+        info = await jetstream.stream_info("STATE")
+        assert (info["state"]["messages"], info["state"]["last_seq"]) == (1, second)
+        assert (await objects(bus))[0] == {"a": (second, 2)}
+        assert await tails.replay(bus, config, tail) == int((await jetstream.stream_info("STATE"))["state"]["last_seq"])
 
 
 @pytest.fixture
