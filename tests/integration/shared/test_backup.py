@@ -170,9 +170,9 @@ def test_a_stopped_cluster_is_backed_up_and_restored_into_another_directory(clus
     before, _ = on_bus(cluster, objects)  # type: ignore[misc]
     file, other = str(tmp_path / "x.backup"), tmp_path / "other"
     assert main(["backup", file, "--data", str(cluster.data)]) == 0
-    assert main(["restore", file, "--data", str(other), "--revision-gap", "1000", "--name", "wother"]) == 0
+    assert main(["restore", file, "--data", str(other), "--revision-gap", "1000", "--name", "wbackup2"]) == 0
     restored = Cluster.load(other)
-    assert restored == dataclasses.replace(cluster, data=other, name="wother")
+    assert restored == dataclasses.replace(cluster, data=other, name="wbackup2")
     assert (other / "pki" / "sa.key").read_text() == "a key"
     found, last = on_bus(restored, objects)  # type: ignore[misc]
     assert found == before
