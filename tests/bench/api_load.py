@@ -75,10 +75,13 @@ NODE = json.dumps(
 
 @dataclass
 class Load:
-    """What to do, against the collection `path`: `op` is create, nodes, get, update (GET, then PUT of what came),
-    patch, delete, list (the whole collection `count` times) or watch; objects are numbered from `first` to
-    `first + count`. A watch waits for `events` events on each of its `count` connections, or stays open until its
-    standard input ends if there are none to wait for."""
+    """What to do, against the collection `path`.
+
+    `op` is create, nodes, get, any (get at any revision), update (GET, then PUT of what came), patch, delete, list (the
+    whole collection `count` times) or watch; objects are numbered from `first` to `first + count`. A watch waits for
+    `events` events on each of its `count` connections, or stays open until its standard input ends if there are none
+    to wait for.
+    """
 
     port: int
     ca: str
@@ -120,6 +123,8 @@ def work(load: Load, numbers: Iterator[int]) -> Work:
                 yield load.request("POST", load.path, body.replace(b"SENT", str(time.time_ns()).encode()))
             case "get":
                 yield load.request("GET", path)
+            case "any":
+                yield load.request("GET", f"{path}?resourceVersion=0")
             case "update":
                 body = yield load.request("GET", path)
                 yield load.request("PUT", path, body.replace(b'"step":"0"', b'"step":"1"'))
