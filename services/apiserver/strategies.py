@@ -174,6 +174,8 @@ def prepare_update(resource: Resource, obj: Object, old: Object, subresource: st
                 obj["spec"].pop("ephemeralContainers", None)
             else:
                 obj["spec"]["ephemeralContainers"] = changed
+        case ("", "pods"), "resize":
+            _keep_all_but_resources(obj, old)
         case ("certificates.k8s.io", "certificatesigningrequests"), "":
             _restore(obj, old, "spec")
         case ("certificates.k8s.io", "certificatesigningrequests"), "status":
@@ -239,6 +241,24 @@ def _keep_all_but_status(resource: Resource, obj: Object, old: Object) -> None:
     if key(resource) == ("", "pods"):
         old_status = old.get("status", {})
         obj.setdefault("status", {}).setdefault("qosClass", old_status.get("qosClass", "BestEffort"))
+
+
+def _keep_all_but_resources(obj: Object, old: Object) -> None:
+    """The resize subresource takes the resources of the containers that there are, and nothing else."""
+    wanted = {
+        (kind, one.get("name")): one.get("resources")
+        for kind in ("containers", "initContainers")
+        for one in (obj.get("spec") or {}).get(kind) or ()
+    }
+    metadata = obj["metadata"]
+    kept = meta.copy(old)
+    for kind in ("containers", "initContainers"):
+        for one in kept["spec"].get(kind) or ():
+            if (kind, one["name"]) in wanted:
+                one["resources"] = wanted[kind, one["name"]] or {}
+    obj.clear()
+    obj |= kept
+    obj["metadata"]["resourceVersion"] = metadata["resourceVersion"]
 
 
 def _encode_string_data(obj: Object) -> None:

@@ -26,7 +26,7 @@ from services.nodeagent.link import Query
 from services.nodeagent.measured import MeasuredKeeper
 from services.nodeagent.network.node import NodeNetwork
 from services.nodeagent.node import CHECK_S, Health, NodeStatus, renew_lease
-from services.nodeagent.pods import hooks, namespaces
+from services.nodeagent.pods import grants, hooks, namespaces
 from services.nodeagent.pods.admission import Rejection, admit
 from services.nodeagent.pods.checkpoint import Checkpoints
 from services.nodeagent.pods.facilities import Facilities
@@ -179,7 +179,7 @@ class Agent:
 
     def admit(self, pod: Mapping[str, Any]) -> Rejection | None:
         others = [
-            worker.pod
+            grants.granted_pod(worker.pod, worker.record)
             for uid, worker in self.manager.workers.items()
             if uid != pod["metadata"]["uid"] and worker.record.started_at and not worker.record.cleaned
         ]

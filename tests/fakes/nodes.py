@@ -188,6 +188,9 @@ class FakeApi:
 def _merge_conditions(present: list[dict[str, Any]], patch: list[dict[str, Any]]) -> list[dict[str, Any]]:
     merged = {condition["type"]: condition for condition in present}
     for entry in patch:
+        if entry.get("$patch") == "delete":
+            merged.pop(entry["type"], None)
+            continue
         whole = {**merged.get(entry["type"], {}), **entry}
         merged[entry["type"]] = {key: value for key, value in whole.items() if value is not None}
     return list(merged.values())

@@ -64,7 +64,10 @@ def begin_start(record: PodRecord, pod: Mapping[str, Any], name: str, attempt: i
     container.sandbox_attempt = record.sandbox_attempt
     container.phase = Phase.STARTING
     container.spec_hash = specs.spec_hash(spec)
-    container.resources = dict(spec.get("resources") or {})
+    if container.allocated is None:
+        container.allocated = dict(spec.get("resources") or {})
+    container.resources = container.allocated
+    container.resize_failure = None
     container.ready = container.started = container.suspended = False
     container.start_failure = container.stop = None
     container.kill_reason = ""

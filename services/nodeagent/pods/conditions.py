@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.nodeagent.pods import specs, suspending
+from services.nodeagent.pods import grants, specs, suspending
 from services.nodeagent.pods.records import PodRecord
 
 _Condition = dict[str, Any]
@@ -32,6 +32,7 @@ def conditions(
         reason = {"reason": "TerminationByKubelet", "message": record.disruption}
         fresh.append({"type": "DisruptionTarget", "status": "True", **reason})
     before = {c.get("type"): c for c in previous}
+    fresh += grants.conditions(pod, record)
     suspended = suspending.condition(record, suspending.CONDITION in before)
     if suspended is not None:
         fresh.append(suspended)

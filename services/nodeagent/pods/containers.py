@@ -17,6 +17,7 @@ from services.nodeagent.environment import (
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import PodLayout, sandbox_id
 from services.nodeagent.pods import namespaces, resources, specs
+from services.nodeagent.pods.grants import granted_pod
 from services.nodeagent.pods.records import ContainerRecord, PodRecord
 from services.nodeagent.pods.security import security
 from services.nodeagent.runtime.model import ContainerSpec, Mount, SandboxSpec
@@ -73,7 +74,7 @@ def sandbox_spec(pod: Mapping[str, Any], record: PodRecord, layout: PodLayout, h
         user_range_size=namespaces.IDS_PER_POD,
         time_offsets=namespaces.time_offsets(pod),
         sysctls={entry["name"]: entry["value"] for entry in sysctls},
-        resources=resources.pod_resources(pod),
+        resources=resources.pod_resources(granted_pod(pod, record)),
         labels={**pod_labels(pod), ATTEMPT_LABEL: str(attempt)},
     )
 

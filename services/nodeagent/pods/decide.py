@@ -228,7 +228,11 @@ def _watch_running(
         seconds = specs.grace_seconds(view.pod) if grace is None else float(grace)
         plan.add(BeginStop(name, f"Container {name} failed {kind} probe{suffix}", view.now + seconds))
     elif container.resources != (spec.get("resources") or {}):
-        plan.add(ResizeContainer(name))
+        failure = container.resize_failure
+        if failure is not None and failure.retry_at > view.now:
+            plan.wake(failure.retry_at)
+        else:
+            plan.add(ResizeContainer(name))
     return True
 
 

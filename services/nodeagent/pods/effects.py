@@ -11,8 +11,8 @@ from typing import Any
 
 from services.nodeagent import metrics
 from services.nodeagent.images.model import Image
-from services.nodeagent.layout import container_id, sandbox_id
-from services.nodeagent.pods import apply, cleaning, namespaces, resources, setting, specs
+from services.nodeagent.layout import container_id
+from services.nodeagent.pods import apply, cleaning, namespaces, setting, specs
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.instructions import (
     BeginStop,
@@ -38,11 +38,11 @@ from services.nodeagent.pods.lifecycle import POST_START_LIMIT_S, run_handler
 from services.nodeagent.pods.probing import PodProbes, target
 from services.nodeagent.pods.pulling import pull
 from services.nodeagent.pods.records import Failure, PodRecord
+from services.nodeagent.pods.resizing import resize
 from services.nodeagent.pods.setting import PodSetting, describe
 from services.nodeagent.pods.starting import start
 from services.nodeagent.probes.prober import Outcome
 from services.nodeagent.runtime.client import NotRunning, UnknownId
-from shared.errors import RuntimeFailure
 
 log = logging.getLogger(__name__)
 
@@ -210,15 +210,9 @@ class Effects:
         self._tools.events.pod(self._pod, "Normal", words[0], f"{words[1]} container {name}", name)
 
     async def _resize(self, name: str) -> None:
-        spec, container, tools = specs.container_spec(self._pod, name) or {}, self._record.container(name), self._tools
-        container.resources = dict(spec.get("resources") or {})
-        try:
-            sandbox = sandbox_id(self._record.uid, self._record.sandbox_attempt)
-            with metrics.cgroup_duration.labels("update").time():
-                await tools.runtime.update_sandbox_resources(sandbox, resources.pod_resources(self._pod))
-                await tools.runtime.update_resources(container.container_id, resources.container_resources(spec))
-        except RuntimeFailure as exc:
-            tools.events.pod(self._pod, "Warning", "FailedResize", f"Error: {exc}", name)
+        spec = specs.container_spec(self._pod, name)
+        if spec is not None:
+            await resize(self._tools, self._setting, spec, self._record.container(name))
 
     async def _post_start(self, name: str) -> None:
         spec, container = specs.container_spec(self._pod, name) or {}, self._record.container(name)

@@ -60,7 +60,10 @@ class Stop:
 
 @dataclass(slots=True)
 class ContainerRecord:
-    """One container of a pod over all its attempts; attempt -1 means it never started."""
+    """One container of a pod over all its attempts; attempt -1 means it never started.
+
+    `resources` are those that the present attempt has, `allocated` those that the node has granted (None: not yet).
+    """
 
     name: str
     attempt: int = -1
@@ -80,11 +83,13 @@ class ContainerRecord:
     ready: bool = False
     started: bool = False
     resources: dict[str, Any] = field(default_factory=dict)
+    allocated: dict[str, Any] | None = None
     suspended: bool = False
     # not durable
     pulled: bool = False
     pull_failure: Failure | None = None
     start_failure: Failure | None = None
+    resize_failure: Failure | None = None
     post_start_done: bool = True
     stop_signal: str = "SIGTERM"
     kill_reason: str = ""
@@ -115,7 +120,16 @@ class ContainerRecord:
         return cls(**known)
 
 
-_VOLATILE = ("pulled", "pull_failure", "start_failure", "post_start_done", "stop_signal", "kill_reason", "stop")
+_VOLATILE = (
+    "pulled",
+    "pull_failure",
+    "start_failure",
+    "resize_failure",
+    "post_start_done",
+    "stop_signal",
+    "kill_reason",
+    "stop",
+)
 _DURABLE = tuple(name for name in ContainerRecord.__slots__ if name not in _VOLATILE)
 
 

@@ -16,6 +16,7 @@ from services.nodeagent.layout import container_id
 from services.nodeagent.pods import apply, files, specs
 from services.nodeagent.pods.containers import Surroundings, container_spec, image_name
 from services.nodeagent.pods.facilities import Facilities
+from services.nodeagent.pods.grants import granted
 from services.nodeagent.pods.hooks import write_pod_document
 from services.nodeagent.pods.records import ContainerRecord, Failure, Phase, Termination
 from services.nodeagent.pods.setting import PodSetting
@@ -42,7 +43,7 @@ async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any],
         image_id=image_name(image),
     )
     try:
-        built = container_spec(pod, spec, record, begun, image, _surroundings(tools, setting))
+        built = container_spec(pod, granted(spec, record), record, begun, image, _surroundings(tools, setting))
     except ConfigurationError as exc:
         _refuse(tools, pod, container, "CreateContainerConfigError", exc)
         return

@@ -5,6 +5,7 @@ from typing import Any
 
 from services.nodeagent.pods import specs
 from services.nodeagent.pods.conditions import conditions
+from services.nodeagent.pods.grants import IN_PROGRESS, PENDING
 from services.nodeagent.pods.phases import phase
 from services.nodeagent.pods.records import PodRecord
 from services.nodeagent.pods.statuses import container_status, stamp
@@ -13,6 +14,8 @@ from services.nodeagent.pods.view import ProbeResult
 # Lists that a strategic merge patch merges by key; every other list is replaced whole.
 _MERGED = {"conditions": "type"}
 _REPLACED = ("podIPs",)
+# Conditions that are there only as long as what they tell of.
+_PASSING = (PENDING, IN_PROGRESS)
 
 
 def pod_status(
@@ -62,7 +65,7 @@ def pod_status(
 def status_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Strategic merge patch of the status field from `old` to `new`; {} if nothing differs.
 
-    Conditions of other owners are left alone: a condition absent from `new` is not removed.
+    Conditions of other owners are left alone: a condition absent from `new` is only removed if it is a passing one.
     """
     patch: dict[str, Any] = {}
     for key, value in new.items():
@@ -93,6 +96,8 @@ def _merged_entries(
             continue
         gone = {name: None for name in known if name not in entry}
         entries.append({**gone, **entry})
+    present = {entry[key] for entry in new}
+    entries += [{"$patch": "delete", key: name} for name in _PASSING if name in before and name not in present]
     return entries
 
 

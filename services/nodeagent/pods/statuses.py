@@ -78,8 +78,9 @@ def container_status(
         status["containerID"] = f"wherry://{container.container_id}"
     if container.running and container.resources:
         status["resources"] = container.resources
-        if container.resources.get("requests"):
-            status["allocatedResources"] = container.resources["requests"]
+        allocated = container.resources if container.allocated is None else container.allocated
+        if allocated.get("requests"):
+            status["allocatedResources"] = allocated["requests"]
     if container.running and container.user is not None:
         uid, gid, groups = container.user
         status["user"] = {"linux": {"uid": uid, "gid": gid, "supplementalGroups": list(groups)}}

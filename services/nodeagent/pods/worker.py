@@ -272,4 +272,4 @@ class PodWorker:
 
     def _retry_starts(self) -> None:
         for container in self.record.containers.values():
-            container.start_failure = None
+            container.start_failure = container.resize_failure = None

@@ -56,6 +56,8 @@ def validate_update(resource: Resource, obj: Object, old: Object, subresource: s
     key = (resource.group, resource.kind)
     if subresource == "status":
         return found
+    if subresource == "resize":
+        return found + pods.pod(obj) + pods.update_resize(obj, old)
     if subresource == "ephemeralcontainers":
         return found + pods.update_ephemeral_containers(obj, old)
     changed = _content(obj) != _content(old)

@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.objects import meta
 from shared.objects.repetition import remembered
+from shared.objects.usage.quality import quality_class
 from shared.objects.validation import containers, metadata, names, placement, volumes
 from shared.objects.validation.causes import Cause, forbidden, invalid, not_negative, one_of, required
 
@@ -16,6 +17,7 @@ RESTART_POLICIES = ("Always", "OnFailure", "Never")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
+RESIZABLE = ("cpu", "memory")
 
 _ONLY_CHANGES = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -242,6 +244,32 @@ def _gates(now: list[Object], before: list[Object]) -> list[Cause]:
             "spec.schedulingGates", f"only deletion is allowed, but found new scheduling gate '{added[0].get('name')}'"
         )
     ]
+
+
+def update_resize(obj: Object, old: Object) -> list[Cause]:
+    """What the resize subresource may change: cpu and memory of containers, within the pod's QoS class (KEP-1287)."""
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    found: list[Cause] = []
+    if quality_class(spec) != quality_class(before):
+        found.append(invalid("spec", quality_class(spec), "Pod QOS Class may not change as a result of resizing"))
+    for key in ("containers", "initContainers"):
+        for index, (one, was) in enumerate(zip(spec.get(key) or (), before.get(key) or (), strict=False)):
+            at = f"spec.{key}[{index}].resources"
+            for kind in ("limits", "requests"):
+                now = (one.get("resources") or {}).get(kind) or {}
+                had = (was.get("resources") or {}).get(kind) or {}
+                found += [
+                    forbidden(f"{at}.{kind}", f"resource {kind} cannot be removed")
+                    for name in had
+                    if name not in now and name in RESIZABLE
+                ]
+                others = {name for name in {*now, *had} - set(RESIZABLE) if now.get(name) != had.get(name)}
+                if others:
+                    found.append(forbidden(at, "only cpu and memory resources are mutable"))
+            is_sidecar = key == "containers" or was.get("restartPolicy") == "Always"
+            if not is_sidecar and one.get("resources") != was.get("resources"):
+                found.append(forbidden(at, "resources for non-sidecar init containers are immutable"))
+    return found
 
 
 def update_ephemeral_containers(obj: Object, old: Object) -> list[Cause]:

@@ -272,3 +272,87 @@ async def test_one_container_is_suspended_and_a_suspended_pod_can_be_deleted(nod
     assert {held.name: held.paused for held in await node.held()} == {"one": False, "two": True}
     node.delete(grace=20)
     await node.wait_log("two", "bye")
+
+
+def resize(node, **resources):
+    changed = copy.deepcopy(node.object())
+    changed["spec"]["containers"][0]["resources"] = resources
+    changed["metadata"]["generation"] = changed["metadata"].get("generation", 1) + 1
+    node.create(changed)
+
+
+def condition(node, kind):
+    return next((c for c in node.status().get("conditions", ()) if c["type"] == kind), None)
+
+
+async def limit_of(node):
+    [held] = [state for state in await node.held() if state.state == "running"]
+    return (await node.runtime.stats(held.id)).memory_limit_bytes
+
+
+def amounts(cpu, memory):
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}}
+
+
+async def test_resources_change_while_a_container_runs(node):
+    node.create(pod(shell("web", "exec sleep 1000", resources=amounts("100m", "32Mi"))))
+    await node.wait_phase("Running")
+    assert await limit_of(node) == 32 << 20
+    resize(node, **amounts("200m", "64Mi"))
+    await eventually(
+        lambda: node.status()["containerStatuses"][0].get("resources") == amounts("200m", "64Mi"), "the new resources"
+    )
+    status = node.status()["containerStatuses"][0]
+    assert status["allocatedResources"] == {"cpu": "200m", "memory": "64Mi"}
+    assert status["restartCount"] == 0
+    assert await limit_of(node) == 64 << 20
+    assert condition(node, "PodResizePending") is None
+    assert condition(node, "PodResizeInProgress") is None
+
+
+async def test_a_resize_restarts_a_container_whose_policy_says_so(node):
+    policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    web = shell("web", "exec sleep 1000", resources=amounts("100m", "32Mi"), resizePolicy=policy)
+    node.create(pod(web, terminationGracePeriodSeconds=1))
+    await node.wait_phase("Running")
+    resize(node, **amounts("200m", "32Mi"))
+    await eventually(lambda: node.status()["containerStatuses"][0]["resources"]["limits"]["cpu"] == "200m", "the cpu")
+    assert node.status()["containerStatuses"][0]["restartCount"] == 0
+    resize(node, **amounts("200m", "64Mi"))
+    await eventually(lambda: node.status()["containerStatuses"][0]["restartCount"] == 1, "the restart")
+    await eventually(lambda: "running" in node.status()["containerStatuses"][0]["state"], "its second run")
+    assert await limit_of(node) == 64 << 20
+
+
+async def test_a_resize_beyond_the_node_is_pending_and_can_be_taken_back(node):
+    node.create(pod(shell("web", "exec sleep 1000", resources=amounts("100m", "32Mi"))))
+    await node.wait_phase("Running")
+    resize(node, **amounts("100", "32Mi"))
+    pending = await eventually(lambda: condition(node, "PodResizePending"), "the condition")
+    assert pending["reason"] == "Infeasible"
+    assert "Node didn't have enough resource: cpu" in pending["message"]
+    assert node.status()["containerStatuses"][0]["resources"] == amounts("100m", "32Mi")
+    resize(node, **amounts("100m", "32Mi"))
+    await eventually(lambda: condition(node, "PodResizePending") is None, "its end")
+
+
+async def test_a_resize_waits_for_room(node):
+    node.create(pod(shell("web", "exec sleep 1000", resources=amounts("100m", "32Mi"))))
+    await node.wait_phase("Running")
+    node.admission = lambda pod: ("OutOfcpu", "Pod was rejected: Node didn't have enough resource: cpu")
+    resize(node, **amounts("200m", "32Mi"))
+    pending = await eventually(lambda: condition(node, "PodResizePending"), "the condition")
+    assert (pending["reason"], pending["message"]) == ("Deferred", "Node didn't have enough resource: cpu")
+    assert "ResizeDeferred" in node.recorder.reasons()
+
+
+async def test_less_memory_than_is_in_use_is_tried_again(node):
+    script = "dd if=/dev/zero of=/dev/shm/x bs=1M count=24; echo filled; exec sleep 1000"
+    node.create(pod(shell("web", script, resources=amounts("100m", "64Mi"))))
+    await node.wait_log("web", "filled")
+    resize(node, **amounts("100m", "8Mi"))
+    progress = await eventually(lambda: condition(node, "PodResizeInProgress"), "the condition")
+    if await limit_of(node) == 64 << 20:
+        assert progress["reason"] == "Error"
+    resize(node, **amounts("100m", "64Mi"))
+    await eventually(lambda: condition(node, "PodResizeInProgress") is None, "its end")

@@ -537,3 +537,27 @@ def test_any_object_is_judged_without_an_accident(drawn: tuple[Resource, dict[st
     for subresource in ("", "status", *(["ephemeralcontainers"] if resource.kind == "Pod" else [])):
         validation.validate_update(resource, new, old, subresource)
     assert schema.kind(resource.api_version, resource.kind) is resource.schema
+
+
+def _resized(**changes: str) -> dict[str, Any]:
+    amounts = {"cpu": "1", "memory": "1Gi"}
+    return pod(
+        containers=[{**APP, "resources": {"limits": {**amounts, **changes}, "requests": {**amounts, **changes}}}]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        (_resized(cpu="2", memory="2Gi"), set()),
+        (_resized(**{"ephemeral-storage": "1Gi"}), {("Forbidden", f"{C0}.resources")}),
+        (
+            pod(containers=[{**APP, "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]),
+            {("Invalid", "spec"), ("Forbidden", f"{C0}.resources.limits")},
+        ),
+    ],
+)
+def test_a_resize_changes_cpu_and_memory_within_the_qos_class(
+    changed: dict[str, Any], found: set[tuple[str, str]]
+) -> None:
+    assert updated("v1", "Pod", _resized(), changed, "resize") == found
