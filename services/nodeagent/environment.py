@@ -6,7 +6,7 @@ Source: core/v1 EnvVar, EnvFromSource; Kubernetes docs "Define dependent environ
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING
 from typing import Any, Protocol
@@ -33,6 +33,10 @@ class ObjectSource(Protocol):
 
         Raises ConfigurationError while it is not known whether it exists.
         """
+
+
+FileSource = Callable[[str, str], Mapping[str, str] | None]
+"""The variables in a file: by name of the volume and path in it; None if there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ def container_environment(
     services: Iterable[Mapping[str, Any]],
     node: NodeFacts,
     addresses: tuple[str, ...],
+    files: FileSource,
 ) -> dict[str, str]:
     """The variables that the pod asks for, without those of the image. Raises ConfigurationError naming the source."""
     namespace = pod["metadata"]["namespace"]
@@ -111,7 +116,7 @@ def container_environment(
     for variable in spec.get("env") or ():
         name = variable["name"]
         if "valueFrom" in variable and not variable.get("value"):
-            value = _value_from(pod, spec, variable["valueFrom"], objects, node, addresses)
+            value = _value_from(pod, spec, variable["valueFrom"], objects, node, addresses, files)
             if value is None:
                 continue
         else:
@@ -149,7 +154,10 @@ def _value_from(
     objects: ObjectSource,
     node: NodeFacts,
     addresses: tuple[str, ...],
+    files: FileSource,
 ) -> str | None:
+    if "fileKeyRef" in source:
+        return _from_file(source["fileKeyRef"], files)
     if "fieldRef" in source:
         return pod_field(pod, source["fieldRef"]["fieldPath"], node, addresses)
     if "resourceFieldRef" in source:
@@ -172,6 +180,16 @@ def _value_from(
             raise ConfigurationError(f"couldn't find key {key} in {_KIND[kind]} {place}")
         return decode_value(kind, data[key]).decode(errors="replace")
     raise ConfigurationError("valueFrom names no known source")
+
+
+def _from_file(reference: Mapping[str, Any], files: FileSource) -> str | None:
+    variables = files(reference["volumeName"], reference["path"])
+    value = None if variables is None else variables.get(reference["key"])
+    if value is None and not reference.get("optional"):
+        place = f'file "{reference["path"]}" of volume "{reference["volumeName"]}"'
+        missing = f"{place} does not exist" if variables is None else f"couldn't find key {reference['key']} in {place}"
+        raise ConfigurationError(missing)
+    return value
 
 
 _KIND = {"configmaps": "ConfigMap", "secrets": "Secret"}

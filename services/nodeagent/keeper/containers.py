@@ -235,13 +235,13 @@ class Containers:
     def _launch(self, container: Container, sandbox: Sandbox, process: Process, root: plan.RootPlan) -> None:
         spec = container.spec
         ends = self._child_ends(container)
-        shared = -1 if sandbox.spec.host_pid else sandbox.pause_fd
+        shared = self._shared_processes(spec, sandbox)
         container.own_pid_namespace = shared < 0 and not sandbox.spec.host_pid
         try:
             if spec.runtime:
                 birth = self._ask_runtime(container, sandbox, process, root, ends)
             else:
-                birth = self._bear(container, sandbox, process, root, ends)
+                birth = self._bear(container, sandbox, process, root, ends, shared)
         finally:
             for fd in ends:
                 if fd >= 0:
@@ -252,9 +252,15 @@ class Containers:
         self._follow(container, birth)
 
     def _bear(
-        self, container: Container, sandbox: Sandbox, process: Process, root: plan.RootPlan, ends: tuple[int, int, int]
+        self,
+        container: Container,
+        sandbox: Sandbox,
+        process: Process,
+        root: plan.RootPlan,
+        ends: tuple[int, int, int],
+        shared: int,
     ) -> Birth:
-        """A child of the keeper that becomes the container's first process."""
+        """A child of the keeper that becomes the container's first process, in the PID namespace of `shared`."""
         spec = container.spec
         job = launch.ContainerJob(
             process=process,
@@ -275,7 +281,7 @@ class Containers:
             lambda channel: launch.container(job, channel),
             flags,
             cgroup_fd=self._groups.birth_fd(container.cgroup),
-            pid_namespace=-1 if sandbox.spec.host_pid else sandbox.pause_fd,
+            pid_namespace=shared,
         )
 
     def _ask_runtime(
@@ -313,11 +319,24 @@ class Containers:
         )
         return births.spawn(self._loop, lambda channel: foreign.create(job, channel), syscalls.CLONE_NEWNS)
 
-    @staticmethod
-    def _pid_namespace(container: Container, sandbox: Sandbox) -> str | None:
+    def _pid_namespace(self, container: Container, sandbox: Sandbox) -> str | None:
         if sandbox.spec.host_pid:
             return None
-        return "" if container.own_pid_namespace else f"/proc/{sandbox.pause_pid}/ns/pid"
+        if container.own_pid_namespace:
+            return ""
+        pid = sandbox.pause_pid if sandbox.pause_fd >= 0 else self.held[container.spec.pid_target].state.pid
+        return f"/proc/{pid}/ns/pid"
+
+    def _shared_processes(self, spec: ContainerSpec, sandbox: Sandbox) -> int:
+        """A pidfd whose PID namespace the container joins, -1 for none. ValueError if its target does not run."""
+        if sandbox.spec.host_pid:
+            return -1
+        if not spec.pid_target or sandbox.pause_fd >= 0:
+            return sandbox.pause_fd
+        target = self.held.get(spec.pid_target)
+        if target is None or target.state.state != "running":
+            raise ValueError(f"container {spec.pid_target}, whose processes are to be shared, does not run")
+        return target.pidfd
 
     def _follow(self, container: Container, birth: Birth) -> None:
         """Watch the process that is, or has become, the container's first."""

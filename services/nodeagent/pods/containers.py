@@ -3,9 +3,11 @@
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from services.nodeagent import envfiles
 from services.nodeagent.environment import (
     DEFAULT_PATH,
     ConfigurationError,
@@ -89,7 +91,15 @@ def container_spec(
 ) -> ContainerSpec:
     """The specification of the attempt that `container` names. Raises ConfigurationError naming what is wrong."""
     allowed = security(pod, spec, image)
-    requested = container_environment(pod, spec, around.objects, around.services, around.node, record.addresses)
+    requested = container_environment(
+        pod,
+        spec,
+        around.objects,
+        around.services,
+        around.node,
+        record.addresses,
+        partial(envfiles.read, around.volumes),
+    )
     environment = _environment(spec, image, requested, around.hostname, allowed.identity.home)
     mounts = container_mounts(spec, around.volumes, requested, around.read_only_volumes)
     mounts += _own_mounts(spec, container, around.layout, {mount.target for mount in mounts})
@@ -107,6 +117,7 @@ def container_spec(
         writable=str(around.layout.writable(container.container_id)),
         read_only_root=allowed.read_only_root,
         mounts=mounts,
+        pid_target=_target(spec, record),
         tty=bool(spec.get("tty")),
         stdin=bool(spec.get("stdin")),
         stdin_once=bool(spec.get("stdinOnce")),
@@ -129,6 +140,16 @@ def container_spec(
             IMAGE_ID_LABEL: container.image_id,
         },
     )
+
+
+def _target(spec: Mapping[str, Any], record: PodRecord) -> str:
+    """Id of the container whose processes an ephemeral container is to see, "" for none."""
+    name = spec.get("targetContainerName")
+    if not name:
+        return ""
+    if not record.container(name).running:
+        raise ConfigurationError(f'target container "{name}" of container "{spec["name"]}" is not running')
+    return record.container(name).container_id
 
 
 def image_name(image: Image) -> str:

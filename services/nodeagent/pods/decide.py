@@ -129,7 +129,7 @@ def _initialize(view: View, plan: Plan) -> bool:
         if present and container.phase is Phase.EXITED and container.termination is not None:
             if container.termination.exit_code == 0:
                 continue
-            if not specs.restarts_init(pod, spec):
+            if not specs.restarts_init(pod, spec, container.termination):
                 plan.add(EndPod())
                 return False
         if present and container.running:

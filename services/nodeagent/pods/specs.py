@@ -53,16 +53,25 @@ def grace_seconds(pod: Mapping[str, Any]) -> float:
 def restarts(pod: Mapping[str, Any], spec: Mapping[str, Any], ended: Termination) -> bool:
     """Whether an app container that ended like this is started again."""
     policy = spec.get("restartPolicy") or restart_policy(pod)
+    if (ruled := _ruled(spec, ended)) is not None:
+        return ruled
+    return policy == "Always" or (policy == "OnFailure" and ended.exit_code != 0)
+
+
+def _ruled(spec: Mapping[str, Any], ended: Termination) -> bool | None:
+    """What the first restart rule that applies says (KEP-5307), None if none does."""
     for rule in spec.get("restartPolicyRules") or ():
         codes = rule.get("exitCodes") or {}
         listed = ended.exit_code in (codes.get("values") or ())
         if listed == (codes.get("operator") == "In"):
             return bool(rule.get("action") == "Restart")
-    return policy == "Always" or (policy == "OnFailure" and ended.exit_code != 0)
+    return None
 
 
-def restarts_init(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+def restarts_init(pod: Mapping[str, Any], spec: Mapping[str, Any], ended: Termination | None = None) -> bool:
     """Whether an ordinary init container that failed is tried again."""
+    if ended is not None and (ruled := _ruled(spec, ended)) is not None:
+        return ruled
     return (spec.get("restartPolicy") or restart_policy(pod)) != "Never"
 
 

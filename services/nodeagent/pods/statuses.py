@@ -84,6 +84,8 @@ def container_status(
     if container.running and container.user is not None:
         uid, gid, groups = container.user
         status["user"] = {"linux": {"uid": uid, "gid": gid, "supplementalGroups": list(groups)}}
+    if (spec.get("lifecycle") or {}).get("stopSignal") and container.container_id:
+        status["stopSignal"] = container.stop_signal
     if spec.get("volumeMounts"):
         status["volumeMounts"] = [_mount_status(mount) for mount in spec["volumeMounts"]]
     return status
@@ -143,7 +145,7 @@ def _pull_waiting(spec: Mapping[str, Any], failure: Failure, now: float) -> dict
 
 def _restarts(pod: Mapping[str, Any], spec: Mapping[str, Any], container: ContainerRecord) -> bool:
     if any(s["name"] == spec["name"] for s in specs.init_containers(pod)):
-        return specs.is_sidecar(spec) or specs.restarts_init(pod, spec)
+        return specs.is_sidecar(spec) or specs.restarts_init(pod, spec, container.termination)
     return container.termination is not None and specs.restarts(pod, spec, container.termination)
 
 

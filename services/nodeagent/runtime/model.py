@@ -116,6 +116,7 @@ class ContainerSpec:
     writable: str = ""
     read_only_root: bool = False
     mounts: list[Mount] = field(default_factory=list)
+    pid_target: str = ""  # id of a container whose PID namespace this one joins (kubectl debug --target)
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False

@@ -1,11 +1,13 @@
 """Environment variables and downward fields of pods."""
 
 import base64
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.nodeagent import envfiles
 from services.nodeagent.environment import (
     ConfigurationError,
     NodeFacts,
@@ -33,9 +35,10 @@ def service(name, namespace="default", ip="10.96.0.7", ports=({"port": 80},)):
     return {"metadata": {"name": name, "namespace": namespace}, "spec": {"clusterIP": ip, "ports": list(ports)}}
 
 
-def environment(spec, objects=None, services=(), links=True):
+def environment(spec, objects=None, services=(), links=True, volumes=None):
     obj = pod(spec, enableServiceLinks=links)
-    return container_environment(obj, spec, objects or Objects(), services, NODE, ("10.244.0.5",))
+    files = partial(envfiles.read, volumes or {})
+    return container_environment(obj, spec, objects or Objects(), services, NODE, ("10.244.0.5",), files)
 
 
 @pytest.mark.parametrize(
@@ -177,3 +180,49 @@ def test_resources_are_divided_and_rounded_up(resource, divisor, expected):
 def test_a_limit_that_is_not_set_is_what_the_node_has():
     spec = container("c")
     assert resource_field(pod(spec), spec, {"resource": "limits.cpu"}, NODE) == "4"
+
+
+def from_file(key="A", **fields):
+    reference = {"volumeName": "v", "path": "d/env", "key": key, **fields}
+    return container("web", env=[{"name": "X", "valueFrom": {"fileKeyRef": reference}}])
+
+
+@pytest.fixture
+def volume(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/env").write_text("# made by init\n\nA=one\nB='two words'\nC=\"x=y\"\n")
+    return {"v": tmp_path}
+
+
+@pytest.mark.parametrize(("key", "value"), [("A", "one"), ("B", "two words"), ("C", "x=y")])
+def test_a_variable_comes_from_a_file_of_a_volume(volume, key, value):
+    assert environment(from_file(key), volumes=volume)["X"] == value
+
+
+def test_a_file_or_key_that_is_missing_is_named_unless_it_is_optional(volume):
+    with pytest.raises(ConfigurationError, match="couldn't find key Z in file"):
+        environment(from_file("Z"), volumes=volume)
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        environment(from_file(path="none"), volumes=volume)
+    assert "X" not in environment(from_file(path="none", optional=True), volumes=volume)
+
+
+def test_a_file_is_never_reached_through_a_link(volume, tmp_path):
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "up").symlink_to("..")
+    for path in ("link", "up/x", "../x"):
+        with pytest.raises(ConfigurationError, match="it is a link, or outside the volume"):
+            environment(from_file(path=path), volumes=volume)
+
+
+@pytest.mark.parametrize("text", ["A", "1A=x", "A='open", "A='x'y'"])
+def test_a_file_of_another_form_is_refused_with_the_line(volume, tmp_path, text):
+    (tmp_path / "d/env").write_text(f"OK=1\n{text}\n")
+    with pytest.raises(ConfigurationError, match="line 2"):
+        environment(from_file(), volumes=volume)
+
+
+def test_a_file_that_is_too_large_is_refused(volume, tmp_path):
+    (tmp_path / "d/env").write_text("A=" + "x" * (128 << 10))
+    with pytest.raises(ConfigurationError, match="larger than"):
+        environment(from_file(), volumes=volume)

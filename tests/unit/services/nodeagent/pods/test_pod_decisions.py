@@ -1,5 +1,7 @@
 """The pod state machine: what is done, and in which order, for every turn a pod's life can take."""
 
+import pytest
+
 from services.nodeagent.pods.instructions import (
     BeginStop,
     CleanUp,
@@ -504,3 +506,15 @@ def test_an_ephemeral_container_starts_once_and_is_not_restarted():
     life.settle()
     assert life.running() == {"web", "debug"}
     assert life.exit("debug", 1) == []
+
+
+@pytest.mark.parametrize(("code", "again"), [(42, True), (1, False)])
+def test_restart_rules_decide_over_the_policy_of_init_containers_too(code, again):
+    rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+    init = container("init", restartPolicy="Never", restartPolicyRules=rules)
+    life = PodLife(pod(container("app"), initContainers=[init], restartPolicy="Never"))
+    life.settle()
+    life.exit("init", code)
+    life.advance(60)
+    assert life.started().count("init") == (2 if again else 1)
+    assert (life.status()["phase"] == "Failed") != again
