@@ -234,9 +234,9 @@ class Containers:
 
     def _launch(self, container: Container, sandbox: Sandbox, process: Process, root: plan.RootPlan) -> None:
         spec = container.spec
-        ends = self._child_ends(container)
         shared = self._shared_processes(spec, sandbox)
         container.own_pid_namespace = shared < 0 and not sandbox.spec.host_pid
+        ends = self._child_ends(container)
         try:
             if spec.runtime:
                 birth = self._ask_runtime(container, sandbox, process, root, ends)
