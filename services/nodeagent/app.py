@@ -224,7 +224,7 @@ class Agent:
         start(self._serve_names(), name="dns")
         await self.manager.wait_started()
         static_pods = StaticPods(
-            self.layout.manifests,
+            self.configuration.static_pods or self.layout.manifests,
             self.configuration.node,
             self.manager,
             self.api,

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from services.nodeagent.eviction.thresholds import EvictionSettings
@@ -34,6 +35,8 @@ class Configuration:
     metrics_address: tuple[str, int]
     eviction: EvictionSettings
     shutdown: ShutdownSettings
+    static_pods: Path | None
+    """Directory of static pods; None for the node's own below DATA."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -59,6 +62,7 @@ class Configuration:
             ),
             eviction=EvictionSettings.from_environment(env),
             shutdown=ShutdownSettings.from_environment(env),
+            static_pods=Path(env["WHERRY_STATIC_PODS"]) if env.get("WHERRY_STATIC_PODS") else None,
         )
 
 

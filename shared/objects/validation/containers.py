@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.objects import quantities
-from shared.objects.validation import names
+from shared.objects.validation import names, restarts
 from shared.objects.validation.causes import Cause, duplicate, forbidden, invalid, not_negative, one_of, required
 
 Object = Mapping[str, Any]
@@ -125,6 +125,7 @@ def _container(at: str, one: Object, volumes: Mapping[str, Object], seen: set[st
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if probe in one:
             found += _probe(f"{at}.{probe}", one[probe], only_one_success=probe != "readinessProbe")
+    found += restarts.rules(at, one)
     for hook in ("postStart", "preStop"):
         handler = (one.get("lifecycle") or {}).get(hook)
         if handler is not None:
@@ -214,6 +215,10 @@ def _environment_source(at: str, source: Object) -> list[Cause]:
     for key in ("configMapKeyRef", "secretKeyRef"):
         if key in source:
             found += _key_reference(f"{at}.{key}", source[key])
+    if "fileKeyRef" in source:
+        reference = source["fileKeyRef"]
+        found += [required(f"{at}.fileKeyRef.{key}") for key in ("volumeName", "path", "key") if not reference.get(key)]
+        found += relative_path(f"{at}.fileKeyRef.path", reference.get("path") or "")
     return found
 
 

@@ -561,3 +561,47 @@ def test_a_resize_changes_cpu_and_memory_within_the_qos_class(
     changed: dict[str, Any], found: set[tuple[str, str]]
 ) -> None:
     assert updated("v1", "Pod", _resized(), changed, "resize") == found
+
+
+IN_42 = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
+RULE = "spec.containers[0].restartPolicyRules[0]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"restartPolicy": "Never", "restartPolicyRules": [IN_42]}, set()),
+        ({"restartPolicyRules": [IN_42]}, {("Required", "spec.containers[0].restartPolicy")}),
+        (
+            {"restartPolicy": "Never", "restartPolicyRules": [{**IN_42, "action": "Explode"}]},
+            {("NotSupported", f"{RULE}.action")},
+        ),
+        (
+            {"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]},
+            {("Required", f"{RULE}.exitCodes")},
+        ),
+        (
+            {"restartPolicy": "Never", "restartPolicyRules": [{**IN_42, "exitCodes": {"operator": "Near"}}]},
+            {("NotSupported", f"{RULE}.exitCodes.operator"), ("Invalid", f"{RULE}.exitCodes.values")},
+        ),
+        (
+            {"restartPolicy": "Never", "restartPolicyRules": [IN_42] * 21},
+            {("TooMany", "spec.containers[0].restartPolicyRules")},
+        ),
+    ],
+)
+def test_restart_rules_are_checked(changes: dict[str, Any], expected: set[tuple[str, str]]) -> None:
+    assert created("v1", "Pod", {"spec": {"containers": [{**APP, **changes}]}}) == expected
+
+
+def test_a_variable_from_a_file_names_volume_path_and_key() -> None:
+    def from_file(**reference: str) -> dict[str, Any]:
+        env = [{"name": "A", "valueFrom": {"fileKeyRef": reference}}]
+        return {"spec": {"containers": [{**APP, "env": env}]}}
+
+    at = "spec.containers[0].env[0].valueFrom.fileKeyRef"
+    assert created("v1", "Pod", from_file(volumeName="v", path="a/b", key="K")) == set()
+    assert created("v1", "Pod", from_file(volumeName="v", path="../b")) == {
+        ("Required", f"{at}.key"),
+        ("Invalid", f"{at}.path"),
+    }
