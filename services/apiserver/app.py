@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.apiserver import admission
 from services.apiserver.admission.subresources import Subresources
@@ -16,6 +16,7 @@ from services.apiserver.bootstrap import bootstrap, own_request
 from services.apiserver.bus import BusHandler
 from services.apiserver.companions import Companions
 from services.apiserver.discovery import Discovery
+from services.apiserver.establishing import Establishing
 from services.apiserver.handlers import special_handlers
 from services.apiserver.health import Health
 from services.apiserver.http import HttpServer, server_context
@@ -33,7 +34,7 @@ from shared.bus.serve import ApiServerPort
 from shared.identity import tokens
 from shared.identity.pki import Pki, pki_directory
 from shared.identity.tokens import TokenKey
-from shared.objects import registry
+from shared.objects.custom.catalog import Catalog
 from shared.service import Service
 from shared.state import streams
 from shared.state.cache import Cache
@@ -56,6 +57,7 @@ class State:
 
     store: Store
     is_current: Callable[[], bool]
+    catalog: Catalog = field(default_factory=Catalog)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ async def main(service: Service) -> None:
         aggregation = Aggregation(parts.store, parts.pipeline.writer, own_request())
         service.start(aggregation.run(), name="aggregation of cluster roles")
         service.start(Compactor(bus, settings.history_seconds).run(), name="compaction of the history")
+        establishing = Establishing(parts.store, parts.pipeline.writer, own_request())
+        service.start(establishing.run(), name="establishing of custom resource definitions")
         server = HttpServer(parts.pipeline, parts.authenticator)
         stack.push_async_callback(parts.pipeline.writer.admission.extensions.close)
         stack.push_async_callback(server.close)
@@ -105,13 +109,15 @@ async def load_state(bus: Bus, start: Start, space: Space | None = None) -> Stat
         return int((await jetstream.stream_info(streams.EVENTS))["state"]["last_seq"])
 
     events.cache.barrier = last_event
+    catalog = Catalog(state.cache.wake)
+    state.cache.on_change(catalog.changed)
     state_feed = Feed(bus, streams.STATE, state.cache)
     events_feed = Feed(bus, streams.EVENTS, events.cache)
     start(state_feed.run(), name="feed of STATE")
     start(events_feed.run(), name="feed of EVENTS")
     await state_feed.wait_loaded()
     await events_feed.wait_loaded()
-    return State(Store(state, events, space), lambda: state_feed.current)
+    return State(Store(state, events, space), lambda: state_feed.current, catalog)
 
 
 async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey, root_ca: str) -> Parts:
@@ -131,7 +137,7 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
         reader=reader,
         watcher=Watcher(reader),
         writer=writer,
-        discovery=Discovery(registry.all_resources(), f"{host}:{port}"),
+        discovery=Discovery(f"{host}:{port}"),
         schemas=Schemas(),
         health=Health({"bus": lambda: bus.connected, "state": state.is_current}),
         special=special_handlers(bus, store, writer, authorizer, authenticator, key, nodes),

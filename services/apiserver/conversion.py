@@ -1,6 +1,7 @@
 """Objects that are served under two API versions and stored under one: Events, of core/v1 and of events.k8s.io/v1, and
 HorizontalPodAutoscalers, stored as autoscaling/v2."""
 
+import dataclasses
 from functools import lru_cache
 
 from services.apiserver.protocol import Object
@@ -39,8 +40,16 @@ def _stored(group: str, version: str, plural: str) -> Resource:
     return found
 
 
+@lru_cache(maxsize=256)
+def _as_written(resource: Resource) -> Resource:
+    """A custom resource as it is stored is never what it is served as: schemas, and with them defaults, change."""
+    return dataclasses.replace(resource)
+
+
 def storage_of(resource: Resource) -> Resource:
     """The resource an object is stored as."""
+    if resource.schema.custom is not None:
+        return _as_written(resource)
     if is_event(resource) and resource.group:
         return _stored("", "v1", "events")
     return _stored("autoscaling", "v2", AUTOSCALERS) if is_old_autoscaler(resource) else resource
@@ -48,6 +57,8 @@ def storage_of(resource: Resource) -> Resource:
 
 def to_storage(resource: Resource, obj: Object) -> Object:
     """The stored form of an object of a resource."""
+    if resource.schema.custom is not None:
+        return resource.schema.custom.to_storage(obj)
     if is_old_autoscaler(resource):
         stored = conversion.autoscaler_v2(obj)
         # an autoscaler of the first version may leave its only metric unstated, the second one states it
@@ -62,6 +73,8 @@ def to_storage(resource: Resource, obj: Object) -> Object:
 
 def from_storage(resource: Resource, obj: Object) -> Object:
     """The served form of a stored object."""
+    if resource.schema.custom is not None:
+        return resource.schema.custom.view(obj)
     if is_old_autoscaler(resource):
         return conversion.autoscaler_v1(obj)
     if not is_event(resource) or not resource.group:
@@ -75,5 +88,12 @@ def from_storage(resource: Resource, obj: Object) -> Object:
 
 
 def view(resource: Resource, record: Record) -> Object:
-    """The object of a record as the resource serves it."""
+    """The object of a record as the resource serves it; it is shared and must not be changed."""
+    if resource.schema.custom is not None:
+        return _custom_view(resource, record)
+    return from_storage(resource, record.object)
+
+
+@lru_cache(maxsize=1024)
+def _custom_view(resource: Resource, record: Record) -> Object:
     return from_storage(resource, record.object)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from services.apiserver.failures import bad_request, unsupported_body
 from services.apiserver.negotiation import content_type, is_known
-from services.apiserver.protocol import MEDIA_TYPES, PROTOBUF, YAML, Object, Request
+from services.apiserver.protocol import MEDIA_TYPES, PROTOBUF, TEXT_TYPES, YAML, Object, Request
 from shared.errors import ApiError, BadRequest
 from shared.objects import decoding, json, protobuf, schema
 from shared.objects.json import Decoded
@@ -31,7 +31,7 @@ def validation_level(request: Request) -> str:
 
 def decode(request: Request, resource: Resource) -> Object:
     """The object of a create or update body; unknown and repeated fields are dropped, warned about or refused."""
-    obj, duplicates = _read(request, resource.kind)
+    obj, duplicates = _read(request, resource.kind, MEDIA_TYPES if resource.schema.custom is None else TEXT_TYPES)
     decoding.claim_kind(resource.schema, obj)
     keep_reset(obj)
     problems = [*duplicates, *decoding.conform(resource.schema, obj)]
@@ -121,11 +121,11 @@ def _invalid_options(text: str) -> BadRequest:
     return bad_request(f"DeleteOptions is invalid: {text}")
 
 
-def _read(request: Request, kind: str) -> tuple[Object, list[str]]:
+def _read(request: Request, kind: str, media_types: Sequence[str] = MEDIA_TYPES) -> tuple[Object, list[str]]:
     """The body as an object of any kind, and its repeated fields."""
     media = content_type(request.headers.get("content-type", ""))
-    if not is_known(media):
-        raise unsupported_body(MEDIA_TYPES)
+    if not is_known(media) or media not in media_types:
+        raise unsupported_body(media_types)
     try:
         decoded = body_of(request)
     except BadRequest as exc:

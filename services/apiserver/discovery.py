@@ -9,9 +9,10 @@ from typing import Any
 from services.apiserver.failures import unknown_path
 from services.apiserver.negotiation import accept, parse
 from services.apiserver.protocol import JSON, Document, Object, Outcome, Raw, Request
-from shared.objects import json
+from shared.objects import json, registry
 from shared.objects.registry import Resource
 from shared.objects.schema import Subresource
+from shared.objects.versions import order as versions_order
 
 AGGREGATED_GROUP = "apidiscovery.k8s.io"
 AGGREGATED_KIND = "APIGroupDiscoveryList"
@@ -48,15 +49,27 @@ class GroupVersion:
 class Discovery:
     """Serves /api and /apis and what is below them, for the resources of the registry."""
 
-    def __init__(self, resources: Iterable[Resource], address: str) -> None:
-        served: dict[tuple[str, str], list[Resource]] = {}
-        for resource in resources:
-            served.setdefault((resource.group, resource.version), []).append(resource)
-        self._versions = [GroupVersion(*key, tuple(found)) for key, found in served.items()]
+    def __init__(self, address: str) -> None:
         self._address = address
+        self._generation = registry.generation()
+
+    def _renew(self) -> None:
+        """Forget what was derived from resources that are no longer all or no longer there."""
+        if self._generation != registry.generation():
+            self._generation = registry.generation()
+            for name in ("_versions", "_aggregated_core", "_aggregated_groups"):
+                self.__dict__.pop(name, None)
+
+    @cached_property
+    def _versions(self) -> list[GroupVersion]:
+        served: dict[tuple[str, str], list[Resource]] = {}
+        for resource in registry.all_resources():
+            served.setdefault((resource.group, resource.version), []).append(resource)
+        return [GroupVersion(*key, tuple(found)) for key, found in served.items()]
 
     def serve(self, request: Request) -> Outcome | None:
         """The document at a path; None if the path is no discovery path, NotFound if nothing is served there."""
+        self._renew()
         parts = request.path.strip("/").split("/")
         match parts:
             case ["api"]:
@@ -114,6 +127,11 @@ class Discovery:
         return _tagged(_aggregated(one for one in _preferred(self._versions) if one.group))
 
 
+def is_served(group: str, version: str) -> bool:
+    """Whether there is anything in a group version."""
+    return any((one.group, one.version) == (group, version) for one in registry.all_resources())
+
+
 def version(request: Request) -> Outcome:
     """The document at /version."""
     if accept(request.headers.get("accept", "")).media != JSON:
@@ -136,7 +154,7 @@ def _preferred(versions: Iterable[GroupVersion]) -> list[GroupVersion]:
     """Newer versions of a group first, groups in their order."""
     found = list(versions)
     order = {group: index for index, group in enumerate(dict.fromkeys(one.group for one in found))}
-    return sorted(found, key=lambda one: (order[one.group], [-int(part) for part in one.version[1:] if part.isdigit()]))
+    return sorted(found, key=lambda one: (order[one.group], versions_order(one.version)))
 
 
 def _resource_list(served: GroupVersion) -> Object:

@@ -56,8 +56,11 @@ def parse(header: str) -> tuple[Clause, ...]:
 
 
 @lru_cache(maxsize=512)
-def accept(header: str, *, transformations: bool = True) -> Accepted:
-    """Choose the form of an answer; NotAcceptable if the header leaves none."""
+def accept(header: str, *, transformations: bool = True, protobuf: bool = True) -> Accepted:
+    """Choose the form of an answer; NotAcceptable if the header leaves none.
+
+    Without `protobuf` only transformations, whose kinds are known, can be had in it.
+    """
     clauses = parse(header)
     if not clauses:
         return Accepted(JSON)
@@ -68,6 +71,8 @@ def accept(header: str, *, transformations: bool = True) -> Accepted:
             continue
         transformation = clause.parameters.get("as", "")
         if not transformation:
+            if clause.media == PROTOBUF and not protobuf:
+                continue
             return Accepted(clause.media)
         version = clause.parameters.get("v", "v1")
         if not transformations or clause.parameters.get("g", META_GROUP) != META_GROUP:

@@ -18,6 +18,7 @@ from services.apiserver.schemas import Schemas
 from services.apiserver.watch import Watcher
 from services.apiserver.write import Writer
 from shared.errors import ApiError, BusError, NoResponders, ServiceUnavailable, StateError, StorageFull
+from shared.objects.registry import Resource
 
 # subresources that are the object itself under other rules
 SAME_OBJECT = ("status", "finalize", "ephemeralcontainers", "resize", "approval")
@@ -28,10 +29,16 @@ NO_LEADER = (
     "the state log has no leader, because too few of its servers run: until it has one nothing can be written or read "
     "consistently; watches and reads with resourceVersion=0 go on"
 )
+NO_PAGE = Raw(b"404 page not found\n", "text/plain; charset=utf-8", 404)
 DEPRECATED = {
     ("", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     ("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
 }
+
+
+def _deprecation(resource: Resource) -> str:
+    custom = resource.schema.custom
+    return custom.deprecation if custom is not None else DEPRECATED.get((resource.group, resource.plural), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +77,8 @@ class Pipeline:
 
     async def _handle(self, request: Request) -> Outcome:
         target = self._target(request)
-        if target is None:
-            return self._document(request)
+        if target is None or isinstance(target, Raw):
+            return target or self._document(request)
         verb = routes.verb_of(target, request.method, watch=request.query.flag("watch"))
         request.target, request.verb = target, verb
         asked = routes.attributes(target, verb, request.query.get("fieldSelector"))
@@ -83,21 +90,23 @@ class Pipeline:
             await self.subresources.connect(request, target)
         if verb != "watch" and target.subresource_name not in STREAMS:
             # an answer that nobody could read must not be preceded by a change
-            negotiation.accept(request.headers.get("accept", ""))
+            negotiation.accept(request.headers.get("accept", ""), protobuf=target.resource.schema.custom is None)
         if request.body:
             await decoding.decode_ahead(request)
-        deprecation = DEPRECATED.get((target.resource.group, target.resource.plural))
+        deprecation = _deprecation(target.resource)
         if deprecation:
             request.warnings.append(deprecation)
         return await self._serve(target, verb)(request, target)
 
-    def _target(self, request: Request) -> Target | None:
+    def _target(self, request: Request) -> Target | Raw | None:
         try:
             return routes.resolve(request.path)
         except ApiError:
             # whoever may not ask for it is not told either what exists
             asked = requests.attributes(request.method, request.path, watch=request.query.flag("watch"))
             self.authorizer.require(request.user, asked)
+            if asked.resource and not discovery.is_served(asked.group, asked.version):
+                return NO_PAGE
             raise
 
     def _serve(self, target: Target, verb: str) -> Serve:
@@ -152,4 +161,4 @@ class Pipeline:
                 return outcome
         if path.startswith(("/api/", "/apis/")):
             raise unknown_path()
-        return Raw(b"404 page not found\n", "text/plain; charset=utf-8", 404)
+        return NO_PAGE

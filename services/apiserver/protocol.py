@@ -28,6 +28,8 @@ JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 MEDIA_TYPES = (JSON, YAML, PROTOBUF)
+TEXT_TYPES = (JSON, YAML)
+"""What custom resources speak: nobody knows numbers for their fields."""
 
 
 class Query:

@@ -7,7 +7,7 @@ grace period of a pod on a node. A held object is marked with deletionTimestamp 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.apiserver import strategies
+from services.apiserver import definitions, strategies
 from services.apiserver.failures import conflict_on
 from services.apiserver.protocol import Object
 from shared.objects import meta, times
@@ -53,6 +53,8 @@ def decide(resource: Resource, stored: Object, options: Object, now: datetime) -
     _set_propagation(metadata, options)
     if strategies.key(resource) == ("", "pods"):
         return _remove_pod(resource, obj, stored, options, now)
+    if strategies.key(resource) == definitions.KEY:
+        definitions.hold(obj)
     if not strategies.is_held(resource, obj):
         return Removal(obj, gone=True)
     if "deletionTimestamp" in metadata:

@@ -91,7 +91,7 @@ def listing(outcome: Listing, accepted: Accepted, query: Query) -> Raw:
         shown = {"kind": kind, "apiVersion": accepted.api_version, "metadata": meta, "items": items}
         return Raw(encode(shown, accepted.media), accepted.media)
     if accepted.media == JSON:
-        head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta}
+        head = {"kind": _list_kind(resource), "apiVersion": resource.api_version, "metadata": meta}
         body = b",".join(_elements(resource, outcome.records))
         return Raw(b'%s,"items":[%s]}' % (_encode_text(head)[:-1], body), JSON)
     return Raw(encode(listing_object(outcome), accepted.media), accepted.media)
@@ -105,8 +105,10 @@ def listing_object(outcome: Listing) -> Object:
     if outcome.remaining is not None:
         meta["remainingItemCount"] = outcome.remaining
     resource = outcome.resource
-    items = [_untyped(conversion.view(resource, one)) for one in outcome.records]
-    return {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta, "items": items}
+    bare = resource.schema.custom is None
+    items = [conversion.view(resource, one) for one in outcome.records]
+    items = [_untyped(one) for one in items] if bare else items
+    return {"kind": _list_kind(resource), "apiVersion": resource.api_version, "metadata": meta, "items": items}
 
 
 def event(resource: Resource, one: Event, accepted: Accepted, query: Query) -> bytes:
@@ -145,6 +147,12 @@ def partial(obj: Object, accepted: Accepted) -> Object:
 
 
 def _elements(resource: Resource, records: Iterable[Record]) -> Iterable[bytes]:
+    if resource.schema.custom is not None:
+        # the items of an untyped list say what they are
+        for record in records:
+            obj = conversion.view(resource, record)
+            yield record.json if obj is record.object else json.encode(obj)
+        return
     prefix = _prefix(resource.api_version, resource.kind)
     length = len(prefix)
     for record in records:
@@ -153,6 +161,10 @@ def _elements(resource: Resource, records: Iterable[Record]) -> Iterable[bytes]:
             yield b"{" + encoded[length:]
         else:
             yield json.encode(_untyped(conversion.view(resource, record)))
+
+
+def _list_kind(resource: Resource) -> str:
+    return resource.schema.custom.list_kind if resource.schema.custom is not None else f"{resource.kind}List"
 
 
 def _untyped(obj: Object) -> Object:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from services.apiserver.failures import not_acceptable
 from services.apiserver.negotiation import parse
 from services.apiserver.protocol import JSON, Object, Outcome, Raw, Request
-from shared.objects import json, openapi
+from shared.objects import json, openapi, registry
 
 ROOT = "/openapi/v3"
 V2 = "/openapi/v2"
@@ -23,9 +23,27 @@ class Schemas:
         self._bodies: dict[tuple[str, str], bytes] = {}
         self._digests: dict[str, str] = {}
         self._names: tuple[str, ...] = ()
+        self._generation = -1
+        self._custom: set[str] = set()
+
+    def _renew(self) -> None:
+        """Forget the documents that custom resources came into, changed in or went from."""
+        if self._generation == registry.generation():
+            return
+        self._generation = registry.generation()
+        self._names = ()
+        custom = set()
+        for one in registry.custom_resources():
+            custom |= {openapi.document_name(one.group, one.version), f"apis/{one.group}"}
+        stale = custom | self._custom | {V2}
+        self._custom = custom
+        for name in stale:
+            self._digests.pop(name, None)
+        self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in stale}
 
     def serve(self, request: Request) -> Outcome | None:
         """The document at a path; None if the path is none of these."""
+        self._renew()
         path = request.path.rstrip("/")
         if path == V2:
             return self._answer(request, V2, V2_PROTOBUF)

@@ -4,7 +4,7 @@ which path, when the generation moves, and what is computed once at creation. Pu
 import base64
 from collections.abc import Callable
 
-from services.apiserver import addressing, certificates, conditions, jobs
+from services.apiserver import addressing, certificates, conditions, definitions, jobs
 from services.apiserver.protocol import Object
 from shared.objects import meta, times
 from shared.objects.registry import Resource
@@ -80,6 +80,7 @@ STATUS_AT_CREATION = frozenset({("", "nodes")})
 INITIAL_STATUS: dict[tuple[str, str], Callable[[Object], Object]] = {
     ("", "namespaces"): lambda obj: {"phase": "Active"},
     ("", "pods"): lambda obj: _pod_status(obj),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): lambda obj: definitions.initial_status(obj),
     ("", "services"): lambda obj: {"loadBalancer": {}},
     ("", "persistentvolumes"): lambda obj: {"phase": "Pending", "lastPhaseTransitionTime": times.now()},
     ("", "persistentvolumeclaims"): lambda obj: {"phase": "Pending"},
@@ -96,6 +97,8 @@ INITIAL_STATUS: dict[tuple[str, str], Callable[[Object], Object]] = {
     ),
 }
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+UNCOUNTED = frozenset({"metadata", "status", "apiVersion", "kind"})
+"""What does not move the generation; a custom resource without status subresource counts its status."""
 SYSTEM_METADATA = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -130,6 +133,8 @@ def prepare_create(resource: Resource, obj: Object) -> None:
     if has_status(resource) and key(resource) not in STATUS_AT_CREATION:
         initial = INITIAL_STATUS.get(key(resource))
         obj["status"] = initial(obj) if initial else {}
+        if resource.schema.custom is not None:
+            del obj["status"]
     _prepare(resource, obj)
     match key(resource):
         case ("", "namespaces"):
@@ -182,11 +187,15 @@ def prepare_update(resource: Resource, obj: Object, old: Object, subresource: st
             certificates.keep_decisions(obj, old)
         case ("apps", "daemonsets"), _:
             _count_templates(obj, old)
+        case ("apiextensions.k8s.io", "customresourcedefinitions"), "":
+            definitions.remember_storage(obj)
         case ("", "services"), "":
             addressing.keep_allocated(obj, old)
             addressing.drop_unneeded(obj, old)
     _prepare(resource, obj)
-    if counts_generation(resource) and key(resource) not in CONSTANT_GENERATION and _intent(obj) != _intent(old):
+    uncounted = UNCOUNTED if has_status(resource) or resource.schema.custom is None else UNCOUNTED - {"status"}
+    counts = counts_generation(resource) and key(resource) not in CONSTANT_GENERATION
+    if counts and _intent(obj, uncounted) != _intent(old, uncounted):
         obj["metadata"]["generation"] = old_metadata.get("generation", 0) + 1
 
 
@@ -221,14 +230,14 @@ def _count_templates(obj: Object, old: Object) -> None:
     obj["metadata"]["annotations"] = annotations | {TEMPLATE_GENERATION: number}
 
 
-def _intent(obj: Object) -> Object:
+def _intent(obj: Object, uncounted: frozenset[str]) -> Object:
     """What the generation counts: everything but metadata and status (EndpointSlices have no spec)."""
-    return {name: value for name, value in obj.items() if name not in ("metadata", "status", "apiVersion", "kind")}
+    return {name: value for name, value in obj.items() if name not in uncounted}
 
 
 def _keep_all_but_status(resource: Resource, obj: Object, old: Object) -> None:
     status = obj.get("status")
-    metadata = obj["metadata"]
+    metadata = obj["metadata"] if resource.schema.custom is None else meta.copy(old["metadata"])
     obj.clear()
     obj |= {name: value for name, value in old.items() if name not in ("metadata", "status")}
     obj["metadata"] = metadata

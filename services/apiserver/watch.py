@@ -47,6 +47,10 @@ class Watcher:
             await self.reader.wait_for(resource, options.revision)
         elif not options.any_revision:
             await cache.consistent()
+        custom = resource.schema.custom
+        if custom is not None and 0 < options.revision < custom.since and not options.initial_events:
+            # what was before this form of the definition is told by a list
+            return Watching(resource, _failed(options.revision, custom.since), lambda: None)
         stored = conversion.storage_of(resource)
         since = options.revision if options.revision and not options.initial_events else None
         missed: AsyncIterator[list[Change]] | None = None
@@ -100,6 +104,8 @@ class Watcher:
                 if events:
                     yield events
                 continue
+            if resource.schema.custom is not None and resource.schema.custom.is_replaced:
+                return
             if options.bookmarks and now >= next_bookmark:
                 # nothing is buffered, so everything up to the cache's revision has been told
                 next_bookmark = min(now + BOOKMARK_INTERVAL_S, last_bookmark) if now < last_bookmark else end
@@ -229,14 +235,19 @@ def translate(resource: Resource, selection: Selection, changes: Iterable[Change
 def _event(resource: Resource, kind: str, record: Record) -> Event:
     if conversion.storage_of(resource) is resource:
         return _stored(kind, record)
-    obj = conversion.view(resource, record)
-    return Event(kind, json.encode(obj), obj)
+    return _converted(resource, kind, record)
 
 
 # watchers are told of a change within the same turn of the loop, so a few turns' changes are enough
 @lru_cache(maxsize=128)
 def _stored(kind: str, record: Record) -> Event:
     return Event(kind, record.json)
+
+
+@lru_cache(maxsize=128)
+def _converted(resource: Resource, kind: str, record: Record) -> Event:
+    obj = conversion.view(resource, record)
+    return Event(kind, json.encode(obj), obj)
 
 
 def _left(resource: Resource, previous: Record, revision: int) -> Event:

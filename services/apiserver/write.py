@@ -22,6 +22,7 @@ from services.apiserver.failures import (
     invalid,
     plain,
     success,
+    unsupported_body,
 )
 from services.apiserver.ownership import Ownership
 from services.apiserver.protocol import Document, Item, Listing, Object, Outcome, Request
@@ -29,7 +30,7 @@ from services.apiserver.read import MOST_DIGITS
 from services.apiserver.routes import Target
 from services.apiserver.selection import Selection
 from services.apiserver.store import Change, Store, Written
-from shared.errors import AlreadyExists, Invalid, NotFound
+from shared.errors import AlreadyExists, Invalid, MethodNotAllowed, NotFound
 from shared.events.envelope import Author
 from shared.objects import defaults, json, meta, validation
 from shared.objects.registry import Resource
@@ -75,6 +76,8 @@ class Writer:
     async def _create(
         self, request: Request, resource: Resource, obj: Object, owned: Ownership | None = None
     ) -> Written:
+        if resource.schema.custom is not None and resource.schema.custom.is_terminating:
+            raise MethodNotAllowed("create not allowed while custom resource definition is terminating", details={})
         self.admission.restrict_create(request, resource, obj)
         await self.admission.check_namespace(resource, obj)
         defaults.apply_defaults(resource, obj)
@@ -138,6 +141,8 @@ class Writer:
         media = patching.media_of(request)
         if media == patching.APPLY_PATCH:
             return await self._apply(request, target)
+        if media == patching.STRATEGIC_PATCH and resource.schema.custom is not None:
+            raise unsupported_body((patching.JSON_PATCH, patching.MERGE_PATCH, patching.APPLY_PATCH))
         if "force" in request.query:
             raise _invalid_options(
                 "FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force"

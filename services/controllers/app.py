@@ -19,6 +19,7 @@ from services.controllers.view import View
 from shared.bus.api import ApiClient
 from shared.bus.connection import connect
 from shared.errors import BusError
+from shared.objects.custom.catalog import Catalog
 from shared.service import Service
 from shared.state.cache import Cache, Change
 from shared.state.feed import Feed
@@ -47,6 +48,8 @@ class Controllers:
 
     async def run(self) -> None:
         """Follow the state; lead whenever leadership can be had."""
+        # first of all: what a controller finds in the view it also finds in the API
+        self._cache.on_change(Catalog().changed)
         self._cache.on_change(self._changed)
         identity = f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"
         async with connect(self._service.settings, "controllers") as bus, asyncio.TaskGroup() as group:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from shared.errors import StateError
 from shared.events.subjects import Ref
 from shared.objects import registry
 from shared.objects.registry import Resource
 
 
-@cache
 def served(group: str, plural: str) -> Resource | None:
     """The served resource of a group, whatever its version."""
-    found = (one for one in registry.all_resources() if (one.group, one.plural) == (group, plural))
-    return next(found, None)
+    return registry.preferred(group, plural)
 
 
 def resource_of(ref: Ref) -> Resource:
@@ -38,11 +34,9 @@ def path(ref: Ref, subresource: str = "") -> str:
     return f"{base}/{subresource}" if subresource else base
 
 
-@cache
 def of_kind(group: str, version: str, kind: str) -> Resource | None:
     """The served resource of a kind; another version of the group will do, for a reference names just one."""
     exact = registry.by_kind(f"{group}/{version}" if group else version, kind)
     if exact is not None:
         return exact
-    found = (one for one in registry.all_resources() if (one.group, one.kind) == (group, kind))
-    return next(found, None)
+    return registry.of_kind(group, kind)

@@ -25,6 +25,8 @@ def conform(struct: Struct, obj: Object) -> list[str]:
 
     The messages read `unknown field "spec.foo"`. BadRequest when a field holds a value of the wrong type.
     """
+    if struct.custom is not None:
+        return struct.custom.conform(obj)
     convert = _plan(struct)
     unknown: list[str] = []
     try:
@@ -57,6 +59,9 @@ def prune(resource: Resource, obj: Object) -> None:
 
 def claim_kind(struct: Struct, obj: Object) -> None:
     """Fill in a missing kind and apiVersion; BadRequest if the body says it is of another kind or version."""
+    if struct.custom is not None:
+        struct.custom.claim(obj)
+        return
     group, version = struct.group_version
     api_version = f"{group}/{version}" if group else version
     said_version = _text(obj, "apiVersion") or api_version

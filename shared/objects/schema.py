@@ -17,9 +17,12 @@ import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from shared.objects import groups
+
+if TYPE_CHECKING:
+    from shared.objects.custom.kinds import CustomKind
 
 SCALARS = frozenset({"string", "bool", "int32", "int64", "double", "bytes"})
 SPECIAL = frozenset({"Quantity", "QuantityValue", "Time", "MicroTime", "IntOrString", "RawExtension"})
@@ -112,10 +115,11 @@ class Field:
 class Struct:
     """A named set of fields; a *kind* when it also has apiVersion, kind and usually metadata.
 
-    An `atomic` struct belongs to one field manager as a whole.
+    An `atomic` struct belongs to one field manager as a whole. `custom` has what the kind of a custom resource does
+    instead of what its few declared fields would.
     """
 
-    __slots__ = ("_declared", "_fields", "atomic", "is_kind", "name", "package")
+    __slots__ = ("_declared", "_fields", "atomic", "custom", "is_kind", "name", "package")
 
     def __init__(
         self, package: str, name: str, declared: tuple[Declared, ...], *, is_kind: bool = False, atomic: bool = False
@@ -126,6 +130,7 @@ class Struct:
         self.atomic = atomic
         self._declared = declared
         self._fields: dict[str, Field] | None = None
+        self.custom: CustomKind | None = None
 
     @property
     def fields(self) -> dict[str, Field]:

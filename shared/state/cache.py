@@ -241,6 +241,12 @@ class Cache:
         table.subscriptions.add(subscription)
         return subscription
 
+    def wake(self, group: str, resource: str) -> None:
+        """Wake the readers of a resource's subscriptions: something else than its objects concerns them."""
+        table = self._tables.get((group, resource))
+        for subscription in table.subscriptions if table else ():
+            subscription.wake()
+
     def on_change(self, callback: ChangeCallback) -> Callable[[], None]:
         """Call `callback` with every Change, synchronously; first with an ADDED for everything that is there.
 

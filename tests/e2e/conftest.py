@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import ADDRESSES, EXAMPLE, Kubectl, TestCluster, leftovers, wherry
+from tests.e2e.harness import ADDRESSES, EXAMPLE, TOOLS, Helm, Kubectl, TestCluster, leftovers, wherry
 
 pytestmark = pytest.mark.e2e
 
@@ -53,3 +54,17 @@ def kubectl(cluster: TestCluster, request: pytest.FixtureRequest) -> Iterator[Ku
     if request.session.testsfailed:
         print(client.run("get", "pods,events", "-o", "wide", check=False).stdout)
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def helm(kubectl: Kubectl, tmp_path: Path) -> Helm:
+    """Runs helm in the test's namespace and returns what it prints."""
+
+    def run(*arguments: str) -> str:
+        command = [str(TOOLS / "helm"), "--kubeconfig", str(kubectl.kubeconfig), "-n", kubectl.namespace, *arguments]
+        env = kubectl.environment() | {"HOME": str(tmp_path)}
+        result = subprocess.run(command, capture_output=True, text=True, timeout=180, env=env)
+        assert result.returncode == 0, f"helm {' '.join(arguments)} failed:\n{result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    return run

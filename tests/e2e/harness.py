@@ -27,6 +27,8 @@ ADDRESSES = ["--name", "wtest", "--port", "17443", "--underlay", "10.91.0.0/24",
              "--pod-cidr", "10.245.0.0/16", "--service-cidr", "10.97.0.0/16"]  # fmt: skip
 
 Value = TypeVar("Value")
+Helm = Callable[..., str]
+"""Runs helm with these arguments and returns what it prints."""
 
 
 def wherry(

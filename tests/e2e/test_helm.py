@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.e2e.harness import TOOLS, Kubectl, until
+from tests.e2e.harness import Helm, Kubectl, until
 
 CHART = Path(__file__).parent / "chart"
-Helm = Callable[..., str]
-
-
-@pytest.fixture
-def helm(kubectl: Kubectl, tmp_path: Path) -> Helm:
-    """Runs helm in the test's namespace and returns what it prints."""
-
-    def run(*arguments: str) -> str:
-        command = [str(TOOLS / "helm"), "--kubeconfig", str(kubectl.kubeconfig), "-n", kubectl.namespace, *arguments]
-        env = kubectl.environment() | {"HOME": str(tmp_path)}
-        result = subprocess.run(command, capture_output=True, text=True, timeout=180, env=env)
-        assert result.returncode == 0, f"helm {' '.join(arguments)} failed:\n{result.stdout}\n{result.stderr}"
-        return result.stdout
-
-    return run
 
 
 def test_install_upgrade_rollback_and_uninstall(kubectl: Kubectl, helm: Helm) -> None:

@@ -24,7 +24,8 @@ def to_raw(request: Request, outcome: Item | Listing | Document | Raw) -> Raw:
     """An outcome in the form the client accepts."""
     if isinstance(outcome, Raw):
         return outcome
-    accepted = negotiation.accept(request.headers.get("accept", ""))
+    typed = isinstance(outcome, Document) or outcome.resource.schema.custom is None
+    accepted = negotiation.accept(request.headers.get("accept", ""), protobuf=typed)
     if isinstance(outcome, Item):
         return render.item(outcome, accepted, request.query)
     if isinstance(outcome, Listing):

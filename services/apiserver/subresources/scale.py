@@ -1,10 +1,13 @@
 """The scale subresource: one small object that means "how many" for every kind that has replicas (autoscaling/v1)."""
 
 import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from services.apiserver import conversion, decoding, patching
 from services.apiserver.admission.attributes import Lens
-from services.apiserver.failures import bad_request, conflict, invalid
+from services.apiserver.failures import bad_request, conflict, internal, invalid
 from services.apiserver.protocol import Document, Object, Outcome, Request
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
@@ -27,7 +30,7 @@ class Scaling:
 
     async def get(self, request: Request, target: Target) -> Outcome:
         record = await self._store.latest(target.resource, target.namespace, target.name)
-        return Document(scale_of(conversion.view(target.resource, record)))
+        return Document(scale_of(target.resource, conversion.view(target.resource, record)))
 
     async def update(self, request: Request, target: Target) -> Outcome:
         scale = decoding.decode_as(request, f"{GROUP}/v1", KIND)
@@ -36,10 +39,10 @@ class Scaling:
         replicas = _replicas(scale, target)
 
         def resize(record: Record) -> Object:
-            return _resized(conversion.view(target.resource, record), replicas)
+            return _resized(target.resource, conversion.view(target.resource, record), replicas)
 
-        written = await self._writer.change(request, _whole(target), resize, expected, lens=LENS)
-        return Document(scale_of(conversion.from_storage(target.resource, written.object)))
+        written = await self._writer.change(request, _whole(target), resize, expected, lens=_lens(target.resource))
+        return Document(scale_of(target.resource, conversion.from_storage(target.resource, written.object)))
 
     async def patch(self, request: Request, target: Target) -> Outcome:
         media = patching.media_of(request)
@@ -49,24 +52,32 @@ class Scaling:
 
         def resize(record: Record) -> Object:
             current = conversion.view(target.resource, record)
-            scale = patching.apply(request, _as_resource(target.resource), media, patch, scale_of(current))
+            shown = scale_of(target.resource, current)
+            scale = patching.apply(request, _as_resource(target.resource), media, patch, shown)
             _check(scale, target)
             given = expected_revision(scale)
             if given is not None and given != record.revision:
                 raise conflict(target.resource, target.name)
-            return _resized(current, _replicas(scale, target))
+            return _resized(target.resource, current, _replicas(scale, target))
 
-        written = await self._writer.change(request, _whole(target), resize, None, lens=LENS)
-        return Document(scale_of(conversion.from_storage(target.resource, written.object)))
+        written = await self._writer.change(request, _whole(target), resize, None, lens=_lens(target.resource))
+        return Document(scale_of(target.resource, conversion.from_storage(target.resource, written.object)))
 
 
-def scale_of(obj: Object) -> Object:
-    """The Scale of an object; zero replicas are left out, as Kubernetes' encoding does."""
+def scale_of(resource: Resource, obj: Object) -> Object:
+    """The Scale of an object; zero replicas are left out, as Kubernetes' encoding does.
+
+    InternalError if a custom resource has no count where its definition says that it is.
+    """
     metadata, spec = obj["metadata"], obj.get("spec", {})
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    replicas = spec.get("replicas", 1)
-    status: Object = {"replicas": obj.get("status", {}).get("replicas", 0)}
-    selector = _selector_text(spec.get("selector") or {})
+    custom = resource.schema.custom
+    if custom is not None and custom.scale is not None:
+        replicas, count, selector = _counts(custom.scale, obj)
+    else:
+        replicas, count = spec.get("replicas", 1), obj.get("status", {}).get("replicas", 0)
+        selector = _selector_text(spec.get("selector") or {})
+    status: Object = {"replicas": count}
     if selector:
         status["selector"] = selector
     return {
@@ -76,6 +87,26 @@ def scale_of(obj: Object) -> Object:
         "spec": {"replicas": replicas} if replicas else {},
         "status": status,
     }
+
+
+def _counts(paths: Mapping[str, str], obj: Object) -> tuple[int, int, str]:
+    """What a custom resource has at the paths of its scale subresource: wanted, present, and the selector."""
+    where = paths["specReplicasPath"]
+    replicas = _at(obj, where)
+    if replicas is None:
+        raise internal(f'the spec replicas field "{where}" does not exist')
+    if isinstance(replicas, bool) or not isinstance(replicas, int):
+        raise internal(f'the spec replicas field "{where}" is not an integer')
+    count = _at(obj, paths["statusReplicasPath"])
+    selector = _at(obj, paths["labelSelectorPath"]) if paths.get("labelSelectorPath") else ""
+    return replicas, count if type(count) is int else 0, selector if isinstance(selector, str) else ""
+
+
+def _at(obj: Object, path: str) -> Any:
+    value: Any = obj
+    for part in path.strip(".").split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _selector_text(selector: Object) -> str:
@@ -97,15 +128,22 @@ def _selector_text(selector: Object) -> str:
     return ",".join(sorted(parts))
 
 
-def _resized(obj: Object, replicas: int) -> Object:
+def _resized(resource: Resource, obj: Object, replicas: int) -> Object:
     changed: Object = meta.copy(obj)
-    changed.setdefault("spec", {})["replicas"] = replicas
+    custom = resource.schema.custom
+    path = custom.scale["specReplicasPath"] if custom is not None and custom.scale is not None else ".spec.replicas"
+    *holders, name = path.strip(".").split(".")
+    holder = changed
+    for part in holders:
+        holder = holder.setdefault(part, {})
+    holder[name] = replicas
     return changed
 
 
 def _replicas(scale: Object, target: Target) -> int:
     value = int((scale.get("spec") or {}).get("replicas", 0))
-    if value < 0:
+    if value < 0 and target.resource.schema.custom is None:
+        # the counts of a custom resource are refused where they stand
         text = f"Invalid value: {value}: must be greater than or equal to 0"
         raise invalid(GROUP, KIND, target.name, [Cause("FieldValueInvalid", text, "spec.replicas")])
     return value
@@ -124,11 +162,12 @@ def _check(scale: Object, target: Target) -> None:
     scale["metadata"] = metadata
 
 
-def _put(obj: Object, scale: Object) -> Object:
-    return _resized(obj, int((scale.get("spec") or {}).get("replicas", 0)))
+def _put(resource: Resource, obj: Object, scale: Object) -> Object:
+    return _resized(resource, obj, int((scale.get("spec") or {}).get("replicas", 0)))
 
 
-LENS = Lens("scale", (GROUP, "v1", KIND), scale_of, _put)
+def _lens(resource: Resource) -> Lens:
+    return Lens("scale", (GROUP, "v1", KIND), partial(scale_of, resource), partial(_put, resource))
 
 
 def _whole(target: Target) -> Target:

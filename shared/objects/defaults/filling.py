@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from shared.objects import schema
 from shared.objects.decoding import REPEATED
-from shared.objects.defaults import cluster, pods, workloads
+from shared.objects.defaults import cluster, definitions, pods, workloads
 from shared.objects.defaults.rules import Object, Rule
 from shared.objects.registry import Resource
 from shared.objects.repetition import pack, remembered, unpack
 from shared.objects.schema import Field, Struct
 
-RULES: dict[str, Rule] = {**cluster.RULES, **pods.RULES, **workloads.RULES}
+RULES: dict[str, Rule] = {**cluster.RULES, **definitions.RULES, **pods.RULES, **workloads.RULES}
 
 
 def apply_defaults(resource: Resource, obj: Object) -> None:
@@ -20,6 +20,9 @@ def apply_defaults(resource: Resource, obj: Object) -> None:
 
 def fill(struct: Struct, obj: Object) -> None:
     """As `apply_defaults`, for any struct, such as a pod template or a TokenRequest."""
+    if struct.custom is not None:
+        struct.custom.fill(obj)
+        return
     plan = _plan(struct)
     if plan is not None:
         plan(obj)

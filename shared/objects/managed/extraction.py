@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.objects.managed import sets
 from shared.objects.managed.sets import MEMBER, Fields
-from shared.objects.managed.shapes import Granular, Listed, Shape
+from shared.objects.managed.shapes import Deduced, Granular, Listed, Shape
 
 
 def fields_of(shape: Shape, obj: Any) -> Fields:
@@ -23,6 +23,8 @@ def _node(shape: Shape, value: Any) -> Fields | None:
     if shape.atomic:
         return MEMBER
     if isinstance(shape, Granular):
+        if isinstance(shape, Deduced) and not isinstance(value, dict):
+            return MEMBER
         return _map_node(shape, value) if isinstance(value, dict) else None
     assert isinstance(shape, Listed)
     return _list_node(shape, value) if isinstance(value, list) else None

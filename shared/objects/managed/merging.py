@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from shared.objects.managed.shapes import Granular, Listed, Shape
+from shared.objects.managed.shapes import Deduced, Granular, Listed, Shape
 
 
 def merged(shape: Granular, live: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def _merged(shape: Shape, live: Any, config: Any) -> Any:
         return config
     if isinstance(shape, Granular):
         if not isinstance(live, dict) or not isinstance(config, dict):
-            return config or live
+            return config if isinstance(shape, Deduced) else config or live
         return _merged_maps(shape, live, config)
     assert isinstance(shape, Listed)
     if not isinstance(live, list) or not isinstance(config, list):

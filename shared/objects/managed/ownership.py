@@ -50,6 +50,8 @@ def blank(struct: Struct) -> Object:
     """What a new object is compared with: a kind with nothing but what Go writes always; not to be changed."""
     group, version = struct.group_version
     made: Object = {"apiVersion": f"{group}/{version}" if group else version, "kind": struct.name}
+    if struct.custom is not None:
+        return made | {"metadata": {}}
     decoding.conform(struct, made)
     return made
 

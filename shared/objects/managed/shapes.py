@@ -64,6 +64,17 @@ class Granular(Shape):
         return known
 
 
+class Deduced(Granular):
+    """A value without schema: a map is merged key by key, everything else is one."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None, False)
+        self.element = self
+
+
+DEDUCED: Final = Deduced()
+
+
 class Listed(Shape):
     """A list: atomic, a set of scalars, or elements told apart by their `keys` (name and published default)."""
 
@@ -103,6 +114,8 @@ def _named_element(key: str, value: str) -> str:
 @schema.planned
 def shape_of(struct: Struct) -> Granular:
     """The shape of a struct or a whole kind."""
+    if struct.custom is not None:
+        return struct.custom.shape
     return Granular(struct, None, struct.atomic)
 
 

@@ -15,7 +15,7 @@ VERSION = "v1.36.2"
 def index() -> dict[str, Any]:
     """The /openapi/v3 index: `{"paths": {"apis/apps/v1": {"serverRelativeURL": ...}}}`, without content hashes."""
     served = _group_versions(registry.all_resources())
-    names = sorted({*roots.names(group for group, _version in served), *(_name(*one) for one in served)})
+    names = sorted({*roots.names(group for group, _version in served), *(document_name(*one) for one in served)})
     return {"paths": {name: {"serverRelativeURL": f"/openapi/v3/{name}"} for name in names}}
 
 
@@ -24,7 +24,7 @@ def document(name: str) -> dict[str, Any]:
     served = _group_versions(registry.all_resources())
     if name in roots.names(group for group, _version in served):
         return _document(roots.operations(name), schemas.structs(roots.STRUCTS, served) | roots.SCHEMAS)
-    resources = [one for one in registry.all_resources() if _name(one.group, one.version) == name]
+    resources = [one for one in registry.all_resources() if document_name(one.group, one.version) == name]
     if not resources:
         raise KeyError(f"OpenAPI document {name} does not exist")
     return _document(paths.operations(resources), schemas.reachable(resources, served))
@@ -49,7 +49,8 @@ def _document(operations: dict[str, Any], components: dict[str, Any]) -> dict[st
     }
 
 
-def _name(group: str, version: str) -> str:
+def document_name(group: str, version: str) -> str:
+    """How a group version is called in the index: api/v1, apis/apps/v1."""
     return f"apis/{group}/{version}" if group else f"api/{version}"
 
 

@@ -12,10 +12,11 @@ from shared.objects.schema import Struct, Subresource
 
 MEDIA = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _WATCH_MEDIA = ("application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
+_STRATEGIC = "application/strategic-merge-patch+json"
 _PATCH_MEDIA = (
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
+    _STRATEGIC,
     "application/apply-patch+yaml",
 )
 
@@ -125,7 +126,7 @@ def _base(resource: Resource) -> str:
 
 
 def _collection_paths(resource: Resource) -> dict[str, Any]:
-    listed = schema.list_of(resource.schema).openapi_name
+    listed = schemas.list_name(resource)
     item: dict[str, Any] = {}
     found: dict[str, Any] = {_base(resource): item}
     if "list" in resource.verbs:
@@ -153,7 +154,9 @@ def _item_paths(resource: Resource) -> dict[str, Any]:
     if "update" in resource.verbs:
         item["put"] = _operation(resource, "replace", "put", name, query=_WRITE, body=_any(_kind_name(resource)))
     if "patch" in resource.verbs:
-        item["patch"] = _operation(resource, "patch", "patch", name, query=(*_WRITE, _FORCE), body=_PATCH_BODY)
+        item["patch"] = _operation(
+            resource, "patch", "patch", name, query=(*_WRITE, _FORCE), body=_patch_body(resource)
+        )
     if "delete" in resource.verbs:
         item["delete"] = _operation(
             resource, "delete", "delete", _status_name(), query=_DELETE, body=_any(_options_name(), required=False)
@@ -165,7 +168,7 @@ def _item_paths(resource: Resource) -> dict[str, Any]:
 
 
 def _subresource_paths(resource: Resource, one: Subresource) -> dict[str, Any]:
-    kind = schemas.subresource_kind(one.group, one.version, one.kind)
+    kind = resource.schema if one.kind == resource.kind else schemas.subresource_kind(one.group, one.version, one.kind)
     if kind is None:
         return {}
     name = kind.openapi_name
@@ -185,7 +188,14 @@ def _subresource_paths(resource: Resource, one: Subresource) -> dict[str, Any]:
             )
     if "patch" in one.verbs:
         item["patch"] = _operation(
-            resource, "patch", "patch", name, query=(*_WRITE, _FORCE), body=_PATCH_BODY, subresource=one, spoken=kind
+            resource,
+            "patch",
+            "patch",
+            name,
+            query=(*_WRITE, _FORCE),
+            body=_patch_body(resource),
+            subresource=one,
+            spoken=kind,
         )
     item["parameters"] = _item_parameters(resource)
     return {f"{_base(resource)}/{{name}}/{one.name}": item}
@@ -217,10 +227,12 @@ def _any(name: str, *, required: bool = True) -> dict[str, Any]:
     return {**made, "required": True} if required else made
 
 
-_PATCH_BODY: dict[str, Any] = {
-    "content": {one: {"schema": schemas.reference(schemas.PATCH)} for one in _PATCH_MEDIA},
-    "required": True,
-}
+def _patch_body(resource: Resource) -> dict[str, Any]:
+    """The patch types a resource takes; clients conclude from it whether a strategic merge is possible."""
+    content = {one: {"schema": schemas.reference(schemas.PATCH)} for one in _PATCH_MEDIA}
+    if resource.schema.custom is not None:
+        del content[_STRATEGIC]
+    return {"content": content, "required": True}
 
 
 def _operation(

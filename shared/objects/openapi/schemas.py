@@ -67,7 +67,13 @@ def reachable(resources: Iterable[Resource], served: list[tuple[str, str]]) -> d
     """
     waiting: list[Struct] = [schema.struct(f"meta/v1.{name}") for name in ("Status", "DeleteOptions", "WatchEvent")]
     waiting += [schema.struct("meta/v1.APIResourceList")]
+    custom: dict[str, Any] = {}
     for resource in resources:
+        if resource.schema.custom is not None:
+            custom |= _custom(resource)
+            waiting += [schema.struct("meta/v1.ObjectMeta"), schema.struct("meta/v1.ListMeta")]
+            waiting += [schema.struct("autoscaling/v1.Scale")] if resource.subresource("scale") is not None else []
+            continue
         waiting.append(resource.schema)
         if "list" in resource.verbs:
             waiting.append(schema.list_of(resource.schema))
@@ -75,7 +81,7 @@ def reachable(resources: Iterable[Resource], served: list[tuple[str, str]]) -> d
             kind = subresource_kind(one.group, one.version, one.kind)
             if kind is not None:
                 waiting.append(kind)
-    return dict(sorted((_reachable(waiting, served) | {PATCH: {"type": "object"}}).items()))
+    return dict(sorted((_reachable(waiting, served) | custom | {PATCH: {"type": "object"}}).items()))
 
 
 def structs(names: Iterable[str], served: list[tuple[str, str]]) -> dict[str, Any]:
@@ -98,6 +104,43 @@ def _reachable(waiting: list[Struct], served: list[tuple[str, str]]) -> dict[str
                 special = "Quantity" if field.type == "QuantityValue" else field.type
                 found[_SPECIAL_NAMES[special]] = _SPECIAL_SCHEMAS.get(special, {})
     return dict(sorted(found.items()))
+
+
+def list_name(resource: Resource) -> str:
+    """The name of the schema of a resource's list."""
+    if resource.schema.custom is not None:
+        prefix = resource.schema.openapi_name.removesuffix(f".{resource.kind}")
+        return f"{prefix}.{resource.schema.custom.list_kind}"
+    return schema.list_of(resource.schema).openapi_name
+
+
+def _custom(resource: Resource) -> dict[str, Any]:
+    """The schemas of a custom resource and of its list: what its definition says, and what every object has."""
+    custom = resource.schema.custom
+    assert custom is not None
+    raw = custom.raw_schema
+    head = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+    properties = {
+        **(raw.get("properties") or {}),
+        **head,
+        "metadata": reference(schema.struct("meta/v1.ObjectMeta").openapi_name),
+    }
+    kind = {"group": resource.group, "version": resource.version}
+    selectable = [{"fieldPath": one} for one in resource.field_selectors if not one.startswith("metadata.")]
+    if selectable:
+        raw["x-kubernetes-selectable-fields"] = selectable
+    name = resource.schema.openapi_name
+    items = {"type": "array", "items": reference(name)}
+    listed = {**head, "metadata": reference(schema.struct("meta/v1.ListMeta").openapi_name), "items": items}
+    return {
+        name: {**raw, "properties": properties, "x-kubernetes-group-version-kind": [kind | {"kind": resource.kind}]},
+        list_name(resource): {
+            "type": "object",
+            "required": ["items"],
+            "properties": listed,
+            "x-kubernetes-group-version-kind": [kind | {"kind": custom.list_kind}],
+        },
+    }
 
 
 def _struct(struct: Struct, served: list[tuple[str, str]]) -> dict[str, Any]:

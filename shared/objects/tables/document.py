@@ -48,7 +48,7 @@ def row(
         )
     cells = _cells(resource)
     made: dict[str, Any] = {"cells": cells(obj, _moment(now))}
-    if resource.kind == "Pod":
+    if resource.kind == "Pod" and not resource.group:
         conditions = pods.row_conditions(obj)
         if conditions:
             made["conditions"] = conditions
@@ -62,12 +62,16 @@ def row(
 
 
 def _cells(resource: Resource) -> Cells:
+    if resource.schema.custom is not None:
+        return resource.schema.custom.columns.cells
     if (resource.group, resource.version) == ("autoscaling", "v1"):
         return autoscaling.first_autoscaler
     return _CELLS.get((resource.group, resource.kind), _default_cells)
 
 
 def column_definitions(resource: Resource) -> list[dict[str, Any]]:
+    if resource.schema.custom is not None:
+        return resource.schema.custom.columns.definitions()
     return [
         {"name": one.name, "type": one.type, "format": one.format, "description": "", "priority": one.priority}
         for one in resource.columns or (NAME_COLUMN, _CREATED_COLUMN)

@@ -1,7 +1,5 @@
 """Whether an object may be as it is: Kubernetes' validation, with its reasons and field paths.
 
-Custom resource definitions are not here: their rules go with what serves them.
-
 Validation comes after decoding and defaults: values have the right types, and defaulted fields are there.
 """
 
@@ -40,6 +38,8 @@ Object = Mapping[str, Any]
 
 def validate_create(resource: Resource, obj: Object) -> list[Cause]:
     """What is wrong with a new object, in no particular order; an empty list if it may be stored."""
+    if resource.schema.custom is not None:
+        return metadata.create(resource, obj) + resource.schema.custom.validate(obj, None)
     validate = _create(resource)
     return metadata.create(resource, obj) + (validate(obj) if validate is not None else [])
 
@@ -53,9 +53,12 @@ def _create(resource: Resource) -> Callable[[Object], list[Cause]] | None:
 def validate_update(resource: Resource, obj: Object, old: Object, subresource: str = "") -> list[Cause]:
     """What is wrong with putting `obj` in the place of `old`, through a subresource or not."""
     found = metadata.update(obj, old)
+    if resource.schema.custom is not None:
+        return found + resource.schema.custom.validate(obj, old)
     key = (resource.group, resource.kind)
     if subresource == "status":
-        return found
+        judge = _STATUS.get(key)
+        return found + judge(obj) if judge is not None else found
     if subresource == "resize":
         return found + pods.pod(obj) + pods.update_resize(obj, old)
     if subresource == "ephemeralcontainers":
@@ -98,6 +101,28 @@ def _at(obj: Object, path: tuple[str, ...]) -> Any:
     return value
 
 
+def _definition(definition: Object) -> list[Cause]:
+    # what definitions take, CEL above all, is needed by no other process and seldom here
+    from shared.objects.custom import definitions
+
+    return definitions.create(definition)
+
+
+def _update_definition(definition: Object, old: Object) -> list[Cause]:
+    from shared.objects.custom import definitions
+
+    return definitions.update(definition, old)
+
+
+def _definition_status(definition: Object) -> list[Cause]:
+    from shared.objects.custom import definitions
+
+    return definitions.stored_versions(definition)
+
+
+_STATUS: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition_status,
+}
 _CREATE: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
     ("", "ConfigMap"): configuration.config_map,
     ("", "Endpoints"): network.endpoints,
@@ -119,6 +144,7 @@ _CREATE: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): admission.validating_policy,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): admission.validating_binding,
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): admission.validating_webhooks,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     ("apiregistration.k8s.io", "APIService"): admission.api_service,
     ("apps", "ControllerRevision"): workloads.controller_revision,
     ("apps", "DaemonSet"): workloads.daemon_set,
@@ -166,6 +192,7 @@ _UPDATE: dict[tuple[str, str], Callable[[Object, Object], list[Cause]]] = {
     ("", "ResourceQuota"): quotas.update_resource_quota,
     ("", "Secret"): configuration.update_secret,
     ("", "Service"): network.update_service,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _update_definition,
     ("apps", "ControllerRevision"): workloads.update_controller_revision,
     ("apps", "StatefulSet"): statefulsets.update,
     ("batch", "Job"): batch.update,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from shared.objects import groups
 from shared.objects.registry import Resource
 from shared.objects.validation import names
 from shared.objects.validation.causes import Cause, forbidden, invalid, required, too_long
@@ -26,7 +27,7 @@ _NAMES: dict[str, Callable[[str], list[str]]] = {
 
 def create(resource: Resource, obj: Mapping[str, Any]) -> list[Cause]:
     metadata = obj.get("metadata") or {}
-    rule = _NAMES.get(resource.kind, names.subdomain)
+    rule = names.subdomain if resource.schema.custom is not None else _NAMES.get(resource.kind, names.subdomain)
     found: list[Cause] = []
     prefix = metadata.get("generateName")
     if prefix:
@@ -44,7 +45,7 @@ def create(resource: Resource, obj: Mapping[str, Any]) -> list[Cause]:
             found += [invalid("metadata.namespace", namespace, one) for one in names.label(namespace)]
     elif namespace:
         found.append(forbidden("metadata.namespace", "not allowed on this type"))
-    return found + _common(metadata)
+    return found + _common(metadata, str(obj.get("apiVersion") or ""))
 
 
 def update(obj: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
@@ -61,7 +62,7 @@ def update(obj: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
             listed = ", ".join(f'"{one}"' for one in added)
             detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {{{listed}}}"
             found.append(forbidden("metadata.finalizers", detail))
-    return found + _common(metadata)
+    return found + _common(metadata, str(obj.get("apiVersion") or ""))
 
 
 def labels(field: str, values: Mapping[str, str] | None) -> list[Cause]:
@@ -88,20 +89,24 @@ def _masked(prefix: str) -> str:
     return prefix[:-1] + "a" if len(prefix) > 1 and prefix.endswith("-") else prefix
 
 
-def _common(metadata: Mapping[str, Any]) -> list[Cause]:
+def _common(metadata: Mapping[str, Any], api_version: str) -> list[Cause]:
     found = labels("metadata.labels", metadata.get("labels"))
     found += annotations("metadata.annotations", metadata.get("annotations"))
-    found += finalizers(metadata.get("finalizers") or (), lambda index: "metadata.finalizers")
+    is_free = bool(api_version) and groups.package_of(api_version) in (None, "apiextensions/v1")
+    found += finalizers(metadata.get("finalizers") or (), lambda index: "metadata.finalizers", any_name=is_free)
     found += _owners(metadata.get("ownerReferences") or ())
     return found
 
 
-def finalizers(given: Iterable[str], where: Callable[[int], str]) -> list[Cause]:
-    """What is wrong with names of finalizers; `where` is the field of the one at an index."""
+def finalizers(given: Iterable[str], where: Callable[[int], str], *, any_name: bool = False) -> list[Cause]:
+    """What is wrong with names of finalizers; `where` is the field of the one at an index.
+
+    Definitions and custom resources may have finalizers without a domain (`any_name`), kinds of Kubernetes may not.
+    """
     found: list[Cause] = []
     for index, one in enumerate(given):
         complaints = names.qualified_name(one)
-        if not complaints and "/" not in one and one not in _STANDARD_FINALIZERS:
+        if not complaints and "/" not in one and one not in _STANDARD_FINALIZERS and not any_name:
             complaints = ["name is neither a standard finalizer name nor is it fully qualified"]
         found += [invalid(where(index), one, complaint) for complaint in complaints]
     return found

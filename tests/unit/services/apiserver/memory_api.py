@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from services.apiserver.app import Parts, assemble, load_state
+from services.apiserver.bootstrap import own_request
+from services.apiserver.establishing import Establishing
 from services.apiserver.http import to_raw
 from services.apiserver.protocol import JSON, Event, Query, Request, Watching
 from services.apiserver.settings import ApiSettings
@@ -145,7 +147,12 @@ async def memory_api(directory: Path) -> AsyncIterator[MemoryApi]:
             feeds: list[asyncio.Task[Any]] = []
             state = await load_state(bus, lambda coroutine, name: feeds.append(group.create_task(coroutine, name=name)))
             parts = await assemble(bus, state, settings, key, "a certificate")
-            yield MemoryApi(parts, key, broker)
+            establishing = Establishing(parts.store, parts.pipeline.writer, own_request())
+            feeds.append(group.create_task(establishing.run(), name="establishing"))
+            try:
+                yield MemoryApi(parts, key, broker)
+            finally:
+                state.catalog.close()
             await parts.pipeline.writer.admission.extensions.close()
             for feed in feeds:
                 feed.cancel()
