@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.apiserver.admission import instruments
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.conditions import Unsettled
 from services.apiserver.admission.environment import Environment
@@ -67,6 +68,8 @@ def validate(store: Store, environment: Environment, policies: Sequence[Policy],
     for invocation in invocations(store, policies, asked, failures):
         policy, binding = invocation.policy, invocation.binding
         for message, reason in _violations(environment, invocation, asked):
+            for action in binding.actions:
+                instruments.CHECKS.labels(policy.name, binding.name, action.lower()).inc()
             if "Deny" in binding.actions:
                 denied.append(Violation(policy.name, binding.name, message, reason))
             if "Warn" in binding.actions:

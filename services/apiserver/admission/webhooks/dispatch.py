@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from services.apiserver.admission import instruments
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.conditions import Unsettled
 from services.apiserver.admission.environment import Environment
@@ -81,17 +83,11 @@ class Dispatcher:
         return matched if applies else None
 
     async def _judge(self, hook: Hook, matched: Resource, asked: Attributes) -> None:
-        verdict = await self._ask(hook, matched, asked, mutating=False)
-        if verdict is not None and not verdict.allowed:
-            raise refusal(hook.name, verdict.status)
+        await self._ask(hook, matched, asked, mutating=False)
 
     async def _change(self, hook: Hook, matched: Resource, asked: Attributes) -> bool:
         verdict = await self._ask(hook, matched, asked, mutating=True)
-        if verdict is None:
-            return False
-        if not verdict.allowed:
-            raise refusal(hook.name, verdict.status)
-        if not verdict.patch:
+        if verdict is None or not verdict.patch:
             return False
         if asked.object is None:
             what = "attempted to modify the object, which is not supported for this operation"
@@ -101,16 +97,27 @@ class Dispatcher:
         return asked.object != before
 
     async def _ask(self, hook: Hook, matched: Resource, asked: Attributes, *, mutating: bool) -> Verdict | None:
-        """The verdict; None if the call failed and that is to be ignored."""
+        """The verdict that lets pass; None if the call failed and that is to be ignored. The refusal is raised."""
         if asked.dry_run and not hook.safe_to_dry_run:
             raise bad_request(f'admission webhook "{hook.name}" does not support dry run')
+        kind, started = "admit" if mutating else "validating", time.perf_counter()
+        verdict, error, refused = None, "no_error", None
         try:
-            return await self.caller.ask(hook, asked, matched, mutating=mutating)
+            verdict = await self.caller.ask(hook, asked, matched, mutating=mutating)
+            if not verdict.allowed:
+                refused = refusal(hook.name, verdict.status)
         except CallFailed as exc:
             if hook.ignores_failure:
                 log.warning("failing open: %s", exc)
-                return None
-            raise internal(str(exc)) from exc
+                instruments.FAILED_OPEN.labels(hook.name, kind).inc()
+            else:
+                error, refused = "calling_webhook_error", internal(str(exc))
+        rejected = str(refused is not None).lower()
+        instruments.CALLS.labels(hook.name, kind, asked.operation, rejected).observe(time.perf_counter() - started)
+        if refused is not None:
+            instruments.REJECTIONS.labels(hook.name, kind, asked.operation, error, str(refused.code)).inc()
+            raise refused
+        return verdict
 
 
 def refusal(name: str, status: Object) -> ApiError:

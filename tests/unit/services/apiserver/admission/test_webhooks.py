@@ -323,3 +323,13 @@ async def test_a_service_is_reached_at_an_endpoint_under_its_own_name(api: Memor
     await api.create(MAPS, config_map())
     assert server.paths == ["/check?timeout=5s"]
     assert server.hosts == ["hook.default.svc"]
+
+
+async def test_calls_and_refusals_are_counted(api: MemoryApi, server: WebhookServer) -> None:
+    await validating(api, server.webhook("counted.example.com"))
+    server.respond = lambda request: DENIED
+    await api.failure("POST", MAPS, config_map())
+    page = (await api.get("/metrics")).decode()
+    labels = 'error_type="no_error",name="counted.example.com",operation="CREATE",rejection_code="403"'
+    assert f'apiserver_admission_webhook_rejection_count{{{labels},type="validating"}} 1.0' in page
+    assert 'apiserver_admission_webhook_admission_duration_seconds_count{name="counted.example.com"' in page
