@@ -333,3 +333,52 @@ async def test_calls_and_refusals_are_counted(api: MemoryApi, server: WebhookSer
     labels = 'error_type="no_error",name="counted.example.com",operation="CREATE",rejection_code="403"'
     assert f'apiserver_admission_webhook_rejection_count{{{labels},type="validating"}} 1.0' in page
     assert 'apiserver_admission_webhook_admission_duration_seconds_count{name="counted.example.com"' in page
+
+
+async def test_connections_to_pods_are_asked_about(api: MemoryApi, server: WebhookServer) -> None:
+    connects = rule(operations=["CONNECT"], resources=["pods/exec", "pods/portforward"])
+    await validating(api, server.webhook(rules=[connects]))
+    server.respond = lambda request: DENIED
+    await api.create(PODS, pod())
+    failure = await api.failure("POST", f"{PODS}/p/exec?command=sh&command=-c&container=app&stdin=true&tty=true")
+    assert failure.code == 403
+    (review,) = server.reviews
+    assert (review["operation"], review["subResource"], review["name"]) == ("CONNECT", "exec", "p")
+    assert review["object"] == {
+        "kind": "PodExecOptions",
+        "apiVersion": "v1",
+        "stdin": True,
+        "tty": True,
+        "container": "app",
+        "command": ["sh", "-c"],
+    }
+    assert await api.code("POST", f"{PODS}/p/portforward?ports=80") == 403
+
+
+async def test_evictions_and_tokens_are_asked_about_once(api: MemoryApi, server: WebhookServer) -> None:
+    rules = [
+        rule(operations=["*"], resources=["pods/eviction", "serviceaccounts/token"]),
+        rule(operations=["DELETE"], resources=["pods"]),
+    ]
+    await mutating(api, server.webhook(rules=rules))
+    await api.create(PODS, pod())
+    await api.create(f"{PODS}/p/eviction", {"metadata": {"name": "p"}, "apiVersion": "policy/v1", "kind": "Eviction"})
+    seconds = {"op": "add", "path": "/spec/expirationSeconds", "value": 900}
+    server.respond = lambda request: patch(seconds)
+    account = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    answer = await api.create(account, {"spec": {"audiences": ["a"]}})
+    assert answer["spec"]["expirationSeconds"] == 900
+    assert [(one["operation"], one["subResource"]) for one in server.reviews] == [
+        ("CREATE", "eviction"),
+        ("CREATE", "token"),
+    ]
+
+
+async def test_every_object_of_a_collection_is_asked_about(api: MemoryApi, server: WebhookServer) -> None:
+    await validating(api, server.webhook(rules=[rule(operations=["DELETE"])]))
+    for name in ("a", "b"):
+        await api.create(MAPS, config_map(name, labels={"own": "yes"}))
+    server.respond = lambda request: {"allowed": request["name"] == "a"}
+    assert await api.code("DELETE", f"{MAPS}?labelSelector=own%3Dyes") == 400
+    left = await api.get(f"{MAPS}?labelSelector=own%3Dyes")
+    assert [one["metadata"]["name"] for one in left["items"]] == ["b"]
