@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 RECONNECT_WAIT_S = 0.2
 CONNECT_LIMIT_S = 5
 PING_INTERVAL_S = 5
+_BLANK = re.compile(r"[ \t\r\n]")
 _REFUSED = re.compile(r'permissions violation for publish to "([^"]+)"')
 
 
@@ -127,33 +128,29 @@ class Connection(Bus):
             await self._client.close()
 
     async def publish(self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = "") -> None:
-        if not self._connected.is_set():
-            raise Disconnected(f"not connected to the broker: {subject} was not sent")
-        try:
-            await self._client.publish(subject, data, reply, dict(headers) if headers else None)
-        except (
-            nats.errors.ConnectionClosedError,
-            nats.errors.OutboundBufferLimitError,
-            nats.errors.ConnectionReconnectingError,
-            nats.errors.ConnectionDrainingError,
-        ) as exc:
-            # the client knows before it calls back; who waits for the connection to try again must really wait
-            self._set_connected(False)
-            raise Disconnected(f"not connected to the broker: {subject} was not sent") from exc
-        except nats.errors.MaxPayloadError as exc:
-            raise BusError(f"message on {subject} has {len(data)} bytes, more than the broker takes") from exc
-        except nats.errors.Error as exc:
-            raise BusError(f"cannot publish {subject!r}: {exc}") from exc
+        self._send(subject, data, headers, reply)
 
     def post(self, subject: str, data: bytes = b"") -> None:
-        # the client takes the message in before it waits for anything, and it only ever waits to wake its writer,
-        # which is awake already when the queue of wake-ups is full
-        coroutine = self.publish(subject, data)
-        try:
-            coroutine.send(None)
-        except StopIteration:
-            return
-        coroutine.close()
+        self._send(subject, data, None, "")
+
+    def _send(self, subject: str, data: bytes, headers: Headers | None, reply: str) -> None:
+        """Queue a message for the client's writer, which sends all of a tick of the event loop in one piece.
+
+        The client's own publish does the same for three times the work: it checks each character of header names.
+        """
+        client = self._client
+        if not self._connected.is_set() or not client.is_connected:
+            # the client knows before it calls back; who waits for the connection to try again must really wait
+            self._set_connected(False)
+            raise Disconnected(f"not connected to the broker: {subject} was not sent")
+        if len(data) > client.max_payload:
+            raise BusError(f"message on {subject} has {len(data)} bytes, more than the broker takes")
+        command = encode(subject, data, headers, reply)
+        client._pending.append(command)
+        client._pending_data_size += len(command)
+        wake = client._flush_queue
+        if wake is not None and wake.empty():
+            wake.put_nowait(asyncio.get_running_loop().create_future())
 
     async def subscribe(self, subject: str, callback: Callback, queue: str = "") -> Subscription:
         async def on_message(message: Msg) -> None:
@@ -200,6 +197,20 @@ class Connection(Bus):
         self._reported = ""
         log.info("connected to the broker again")
         self._set_connected(True)
+
+
+def encode(subject: str, data: bytes, headers: Headers | None, reply: str) -> bytes:
+    """A PUB or HPUB command of the NATS protocol. BusError for what would break out of its line."""
+    if not subject or _BLANK.search(subject) or _BLANK.search(reply):
+        raise BusError(f"cannot publish {subject!r}: invalid subject")
+    address = f"{subject} {reply} " if reply else f"{subject} "
+    if not headers:
+        return b"PUB %b%d\r\n%b\r\n" % (address.encode(), len(data), data)
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\r") != len(headers) or lines.count("\n") != len(headers):
+        raise BusError(f"cannot publish {subject!r}: a header has more than one line")
+    block = b"NATS/1.0\r\n%b\r\n" % lines.encode()
+    return b"HPUB %b%d %d\r\n%b%b\r\n" % (address.encode(), len(block), len(block) + len(data), block, data)
 
 
 @asynccontextmanager
