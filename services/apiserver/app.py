@@ -46,7 +46,7 @@ from shared.state.record import keep_decoded
 from shared.state.space import Space
 
 # objects held in decoded form, which weighs five to ten times their JSON
-MOST_DECODED = 1024
+MOST_DECODED = 512
 
 Start = Callable[..., object]
 
