@@ -162,6 +162,9 @@ async def agent(nats_server: NatsServer, session: aiohttp.ClientSession) -> Asyn
     async with connect(nats_server.settings("node-node-1"), "agent") as bus, asyncio.TaskGroup() as group:
         handlers = {"exec": shout, "logs": tell, "portforward": echo}
         task = group.create_task(StreamServer(bus, "node-1", handlers).run(), name="agent")
+        # its subscriptions are made in its first turns; a request that is faster than the broker would find nobody
+        await asyncio.sleep(0.01)
+        await bus.flush()
         yield
         task.cancel()
 
