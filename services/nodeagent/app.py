@@ -27,7 +27,7 @@ from services.nodeagent.measured import MeasuredKeeper
 from services.nodeagent.network.node import NodeNetwork
 from services.nodeagent.node import CHECK_S, Health, NodeStatus, renew_lease
 from services.nodeagent.pods import grants, hooks, namespaces
-from services.nodeagent.pods.admission import Rejection, admit
+from services.nodeagent.pods.admission import Rejection, admit, secure
 from services.nodeagent.pods.checkpoint import Checkpoints
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.files import parse_resolver
@@ -184,7 +184,8 @@ class Agent:
             if uid != pod["metadata"]["uid"] and worker.record.started_at and not worker.record.cleaned
         ]
         return (
-            self.shutdown.admit(pod)
+            secure(pod, self.configuration.unsafe_sysctls)
+            or self.shutdown.admit(pod)
             or self.evictor.admit(pod)
             or admit(pod, others, machine.allocatable(self.capacity))
         )

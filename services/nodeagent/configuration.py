@@ -30,6 +30,7 @@ class Configuration:
     pod_cidr: str
     lease_renew: float
     lease_ttl: int
+    unsafe_sysctls: tuple[str, ...]
     max_pods: int
     labels: Mapping[str, str]
     metrics_address: tuple[str, int]
@@ -55,6 +56,7 @@ class Configuration:
             pod_cidr=env.get("WHERRY_POD_CIDR") or "10.244.0.0/16",
             lease_renew=float(_number(env, "WHERRY_LEASE_RENEW_SECONDS", 4)),
             lease_ttl=_number(env, "WHERRY_LEASE_TTL_SECONDS", 15),
+            unsafe_sysctls=tuple(filter(None, (env.get("WHERRY_UNSAFE_SYSCTLS") or "").split(","))),
             max_pods=_number(env, "WHERRY_MAX_PODS", 110),
             labels=_labels(env.get("WHERRY_NODE_LABELS") or ""),
             metrics_address=parse_address(

@@ -100,7 +100,7 @@ def process_of(spec: ContainerSpec, hostname: str) -> Process:
     env = {"HOSTNAME": hostname, **spec.env}
     if spec.tty:
         env.setdefault("TERM", "xterm")
-    confined = spec.seccomp == "default" and not spec.privileged
+    program, flags = _filter(spec, granted)
     return Process(
         argv=list(spec.argv),
         env=env,
@@ -111,10 +111,22 @@ def process_of(spec: ContainerSpec, hostname: str) -> Process:
         umask=spec.umask,
         capabilities=capabilities.mask(granted),
         no_new_privileges=spec.no_new_privileges,
-        seccomp=seccomp.program(granted) if confined else b"",
+        seccomp=program,
+        seccomp_flags=flags,
         rlimits=dict(spec.rlimits),
         oom_score_adj=spec.oom_score_adj,
     )
+
+
+def _filter(spec: ContainerSpec, granted: frozenset[str]) -> tuple[bytes, int]:
+    """The seccomp program and its flags. ValueError naming what a profile of the pod's own cannot have."""
+    if spec.seccomp_profile:
+        from services.nodeagent.oci import filters  # few containers have one
+
+        return filters.program(spec.seccomp_profile), filters.flags(spec.seccomp_profile)
+    if spec.seccomp == "default" and not spec.privileged:
+        return seccomp.program(granted), 0
+    return b"", 0
 
 
 class Containers:

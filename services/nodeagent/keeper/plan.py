@@ -77,7 +77,8 @@ class FileSystem:
 class Bind:
     """A part of the host's tree at `target`. `attributes` are MOUNT_ATTR bits, `propagation` an MS flag.
 
-    `mapped`: in a user namespace, the ids of its owners are shown as those of the container.
+    `seal_all`: read-only holds for the mounts below it too. `mapped`: in a user namespace, its owners are shown as
+    those of the container.
     """
 
     source: str
@@ -87,6 +88,7 @@ class Bind:
     recursive: bool = False
     sub_path: str = ""
     mapped: bool = False
+    seal_all: bool = True
 
 
 @frozen
@@ -152,7 +154,16 @@ def _user_step(mount: Mount) -> Step:
     for option in mount.options:
         attributes |= _BIND_OPTIONS.get(option, 0)
     propagation = _PROPAGATION[mount.propagation]
-    return Bind(mount.source, mount.target, attributes, propagation, mount.recursive, mount.sub_path, mapped=True)
+    return Bind(
+        mount.source,
+        mount.target,
+        attributes,
+        propagation,
+        mount.recursive,
+        mount.sub_path,
+        mapped=True,
+        seal_all=mount.recursive_read_only,
+    )
 
 
 def _cgroup_steps(mounts: list[GroupMount], read_only: int) -> list[Step]:

@@ -220,7 +220,11 @@ def enter(root: int) -> None:
 
 def _place(root: int, step: Bind, tree: int) -> None:
     if step.attributes:
-        syscalls.mount_setattr(tree, set_attributes=step.attributes, recursive=step.recursive)
+        sealed = 0 if step.seal_all else step.attributes & syscalls.MOUNT_ATTR_RDONLY
+        if sealed:
+            syscalls.mount_setattr(tree, set_attributes=sealed)
+        if step.attributes & ~sealed:
+            syscalls.mount_setattr(tree, set_attributes=step.attributes & ~sealed, recursive=step.recursive)
     if step.propagation != syscalls.MS_SHARED:
         syscalls.mount_setattr(tree, propagation=step.propagation, recursive=step.recursive)
     target = open_in_root(root, step.target, directory=stat.S_ISDIR(os.fstat(tree).st_mode))

@@ -3,7 +3,8 @@
 Source: kubelet's admission (OutOfcpu, OutOfmemory, OutOfpods ...).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from services.nodeagent.pods import specs
@@ -11,6 +12,23 @@ from shared.objects import quantities
 
 Rejection = tuple[str, str]
 
+# Kubernetes, "Using sysctls in a cluster": they belong to the pod's namespaces and hurt nobody else
+SAFE_SYSCTLS = frozenset(
+    (
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.tcp_wmem",
+    )
+)
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -29,6 +47,24 @@ def admit(
         room = quantities.milli(allocatable[name])
         if used + requested > room:
             return f"OutOf{name}", _message(name, requested, used, room)
+    return None
+
+
+def secure(pod: Mapping[str, Any], allowed_unsafe: Sequence[str] = ()) -> Rejection | None:
+    """(reason, message) if the pod asks for protection that this node has not, or for parameters that it does not give.
+
+    `allowed_unsafe` are names, or prefixes with `*` at their end, that the node's owner permits besides the safe ones.
+    """
+    spec = pod["spec"]
+    context = spec.get("securityContext") or {}
+    for entry in context.get("sysctls") or ():
+        name = entry["name"].replace("/", ".")
+        if name not in SAFE_SYSCTLS and not any(fnmatchcase(name, pattern) for pattern in allowed_unsafe):
+            return "SysctlForbidden", f'forbidden sysctl: "{entry["name"]}" not allowlisted'
+    containers = (*specs.init_containers(pod), *specs.app_containers(pod))
+    contexts = [context, *(one.get("securityContext") or {} for one in containers)]
+    if any((one.get("appArmorProfile") or {}).get("type", "Unconfined") != "Unconfined" for one in contexts):
+        return "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"
     return None
 
 

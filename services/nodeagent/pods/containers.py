@@ -17,11 +17,12 @@ from services.nodeagent.environment import (
     expand,
 )
 from services.nodeagent.images.model import Image
+from services.nodeagent.keeper import capabilities
 from services.nodeagent.layout import PodLayout, sandbox_id
-from services.nodeagent.pods import namespaces, resources, specs
+from services.nodeagent.pods import namespaces, resources, seccomp, specs
 from services.nodeagent.pods.grants import granted_pod
 from services.nodeagent.pods.records import ContainerRecord, PodRecord
-from services.nodeagent.pods.security import security
+from services.nodeagent.pods.security import Security, security
 from services.nodeagent.runtime.model import ContainerSpec, Mount, SandboxSpec
 from services.nodeagent.volumes.mounts import container_mounts
 
@@ -101,6 +102,8 @@ def container_spec(
         partial(envfiles.read, around.volumes),
     )
     environment = _environment(spec, image, requested, around.hostname, allowed.identity.home)
+    if around.runtime and any(m.get("recursiveReadOnly") == "Enabled" for m in spec.get("volumeMounts") or ()):
+        raise ConfigurationError("recursiveReadOnly Enabled is only possible with the built-in runtime")
     mounts = container_mounts(spec, around.volumes, requested, around.read_only_volumes)
     mounts += _own_mounts(spec, container, around.layout, {mount.target for mount in mounts})
     return ContainerSpec(
@@ -126,6 +129,7 @@ def container_spec(
         privileged=allowed.privileged,
         no_new_privileges=allowed.no_new_privileges,
         seccomp=allowed.seccomp,
+        seccomp_profile=_seccomp_profile(allowed, around.layout),
         unmasked_proc=allowed.unmasked_proc,
         resources=resources.container_resources(spec),
         oom_score_adj=resources.oom_score_adjustment(pod, spec, around.memory_bytes),
@@ -150,6 +154,13 @@ def _target(spec: Mapping[str, Any], record: PodRecord) -> str:
     if not record.container(name).running:
         raise ConfigurationError(f'target container "{name}" of container "{spec["name"]}" is not running')
     return record.container(name).container_id
+
+
+def _seccomp_profile(allowed: Security, layout: PodLayout) -> dict[str, Any]:
+    if not allowed.seccomp_file:
+        return {}
+    granted = capabilities.granted(allowed.capabilities, privileged=False)
+    return seccomp.load(layout.node.root / "seccomp", allowed.seccomp_file, granted)
 
 
 def image_name(image: Image) -> str:

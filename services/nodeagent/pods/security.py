@@ -24,6 +24,7 @@ class Security:
     capabilities: Capabilities
     seccomp: str
     unmasked_proc: bool
+    seccomp_file: str = ""
 
 
 def merged(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,11 +70,15 @@ def security(pod: Mapping[str, Any], spec: Mapping[str, Any], image: Image) -> S
         capabilities=Capabilities(list(capabilities.get("add") or ()), list(capabilities.get("drop") or ())),
         seccomp=_seccomp(context, privileged),
         unmasked_proc=context.get("procMount") == "Unmasked",
+        seccomp_file=_seccomp_file(context, privileged),
     )
 
 
 def _seccomp(context: Mapping[str, Any], privileged: bool) -> str:
     kind = (context.get("seccompProfile") or {}).get("type") or "RuntimeDefault"
-    if kind == "Localhost":
-        raise ConfigurationError("seccompProfile type Localhost is not supported")
     return "unconfined" if privileged or kind == "Unconfined" else "default"
+
+
+def _seccomp_file(context: Mapping[str, Any], privileged: bool) -> str:
+    profile = context.get("seccompProfile") or {}
+    return str(profile.get("localhostProfile") or "") if profile.get("type") == "Localhost" and not privileged else ""

@@ -94,7 +94,8 @@ def container_status(
 def _mount_status(mount: Mapping[str, Any]) -> dict[str, Any]:
     status = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
-        status.update(readOnly=True, recursiveReadOnly="Disabled")
+        recursive = mount.get("recursiveReadOnly") in ("Enabled", "IfPossible")
+        status.update(readOnly=True, recursiveReadOnly="Enabled" if recursive else "Disabled")
     return status
 
 

@@ -41,7 +41,8 @@ class Mount:
     it and made as a directory when it is missing. `tmpfs`: `options` go to the file system (`size=64m`, `mode=1777`);
     for a bind, `options` may hold nosuid, nodev, noexec. `propagation` is private, slave or shared (None,
     HostToContainer, Bidirectional in Kubernetes). The target is made inside the root, a file if the source is no
-    directory. `recursive` carries the mounts below the source along, and then read-only holds for them too.
+    directory. `recursive` carries the mounts below the source along; with `recursive_read_only`, read-only holds for
+    them too.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Mount:
     read_only: bool = False
     propagation: str = "private"  # private | slave | shared
     recursive: bool = True
+    recursive_read_only: bool = True
     options: list[str] = field(default_factory=list)
     sub_path: str = ""
 

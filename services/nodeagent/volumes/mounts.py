@@ -40,6 +40,7 @@ def container_mounts(
                 read_only=bool(mount.get("readOnly")) or name in read_only,
                 propagation=_PROPAGATION.get(mount.get("mountPropagation") or "None", "private"),
                 sub_path=sub_path,
+                recursive_read_only=mount.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
             )
         )
     return sorted(result, key=lambda mount: len(PurePosixPath(mount.target).parts))

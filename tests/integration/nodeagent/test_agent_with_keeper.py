@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import copy
+import json
 import os
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
+from shared.kernel import mounts, syscalls
 from tests.fakes.nodes import eventually
 from tests.fakes.podlife import container, pod
 
@@ -356,3 +359,74 @@ async def test_less_memory_than_is_in_use_is_tried_again(node):
         assert progress["reason"] == "Error"
     resize(node, **amounts("100m", "64Mi"))
     await eventually(lambda: condition(node, "PodResizeInProgress") is None, "its end")
+
+
+async def test_a_profile_of_the_nodes_own_decides_which_calls_are_permitted(node):
+    directory = node.layout.root / "seccomp"
+    directory.mkdir(parents=True)
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 30}
+    (directory / "no-mkdir.json").write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    context = {"seccompProfile": {"type": "Localhost", "localhostProfile": "no-mkdir.json"}}
+    node.create(pod(shell("web", "mkdir /tmp/x; id; exit 0", securityContext=context), restartPolicy="Never"))
+    assert (await ended(node))["exitCode"] == 0
+    assert "Read-only file system" in node.log("web")
+    assert "uid=0" in node.log("web")
+
+
+async def test_a_missing_profile_is_an_error_of_the_container(node):
+    context = {"seccompProfile": {"type": "Localhost", "localhostProfile": "none.json"}}
+    node.create(pod(shell("web", "true", securityContext=context)))
+
+    def waiting():
+        status = (node.status().get("containerStatuses") or [{}])[0]
+        return (status.get("state") or {}).get("waiting", {}).get("reason") == "CreateContainerConfigError"
+
+    await eventually(waiting, "the error")
+    assert "cannot load seccomp profile" in node.status()["containerStatuses"][0]["state"]["waiting"]["message"]
+
+
+async def test_read_only_holds_for_inner_mounts_when_it_is_recursive(node, tmp_path):
+    outer = tmp_path / "outer"
+    (outer / "inner").mkdir(parents=True)
+    syscalls.mount("tmpfs", str(outer / "inner"), "tmpfs")
+    try:
+        plain = {"name": "v", "mountPath": "/plain", "readOnly": True}
+        whole = {"name": "v", "mountPath": "/whole", "readOnly": True, "recursiveReadOnly": "Enabled"}
+        script = "for d in plain plain/inner whole whole/inner; do touch /$d/x 2>/dev/null && echo $d; done; true"
+        web = shell("web", script, volumeMounts=[plain, whole])
+        volumes = [{"name": "v", "hostPath": {"path": str(outer)}}]
+        node.create(pod(web, restartPolicy="Never", volumes=volumes))
+        await ended(node)
+        assert node.log("web").split() == ["plain/inner"]
+        shown = {mount["mountPath"]: mount["recursiveReadOnly"] for mount in mount_statuses(node)}
+        assert shown == {"/plain": "Disabled", "/whole": "Enabled"}
+    finally:
+        syscalls.umount(str(outer / "inner"))
+
+
+def mount_statuses(node):
+    return node.status()["containerStatuses"][0]["volumeMounts"]
+
+
+async def test_mounts_propagate_as_asked_for(node, tmp_path):
+    shared = tmp_path / "shared"
+    for name in ("none", "host", "both"):
+        (shared / name).mkdir(parents=True)
+    mounts.ensure_shared_directory(str(shared))
+    kinds = {"none": "None", "host": "HostToContainer", "both": "Bidirectional"}
+    try:
+        volume_mounts = [{"name": "v", "mountPath": f"/{n}", "mountPropagation": kind} for n, kind in kinds.items()]
+        script = "mount -t tmpfs x /both/both && echo mounted; exec sleep 1000"
+        web = shell("web", script, volumeMounts=volume_mounts, securityContext={"privileged": True})
+        volumes = [{"name": "v", "hostPath": {"path": str(shared)}}]
+        node.create(pod(web, volumes=volumes, terminationGracePeriodSeconds=0))
+        await node.wait_log("web", "mounted")
+        assert mounts.is_mount_point(shared / "both")
+        syscalls.mount("tmpfs", str(shared / "host"), "tmpfs")
+        [held] = await node.held()
+        seen = Path(f"/proc/{held.pid}/mountinfo").read_text()
+        assert " /host/host " in seen
+        assert " /none/host " not in seen
+        assert " /none/both " not in seen
+    finally:
+        mounts.unmount_below(shared)
