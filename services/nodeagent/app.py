@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from services.nodeagent import cadvisor, machine, memory, metrics, stored
+from services.nodeagent import cadvisor, inhibitor, machine, memory, metrics, stored
 from services.nodeagent.configuration import Configuration
 from services.nodeagent.dns import DnsServer
 from services.nodeagent.environment import NodeFacts
@@ -20,6 +20,7 @@ from services.nodeagent.handlers import SETTINGS, discover
 from services.nodeagent.images.collection import Plan, Thresholds
 from services.nodeagent.images.model import Registries
 from services.nodeagent.images.store import ImageStore
+from services.nodeagent.inhibitor import ShutdownInhibitor
 from services.nodeagent.layout import NodeLayout
 from services.nodeagent.link import Informer as InformerLike
 from services.nodeagent.link import Query
@@ -239,6 +240,12 @@ class Agent:
         start(self._collect_images(), name="image collection")
         start(self.evictor.run(), name="eviction")
         start(self.shutdown.run(), name="shutdown")
+        if inhibitor.SOCKET.exists():
+            needed = self.configuration.shutdown.limit
+            lock = ShutdownInhibitor(
+                f"unix:path={inhibitor.SOCKET}", self.shutdown.end_and_tell, self.shutdown.resume, needed
+            )
+            start(lock.run(), name="shutdown inhibitor")
         service.on_drain(self.shutdown.drain, self.configuration.shutdown.limit)
         provided = ProvidedVolumes(
             self.api,

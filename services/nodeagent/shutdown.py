@@ -1,7 +1,8 @@
 """Graceful shutdown of the node: pods end in order of priority, each with the time its priority is given.
 
-It begins when the Node is annotated (`wherry node shutdown`), or when the agent is asked to stop while systemd stops
-the whole machine; a mere restart of the agent leaves every container running.
+It begins when the Node is annotated (`wherry node shutdown`), when systemd announces it (see `inhibitor`), or when the
+agent is asked to stop while systemd stops the whole machine; a mere restart of the agent leaves every container as it
+is.
 
 Source: Kubernetes "Node shutdowns" (KEP-2000, KEP-2712); reasons and messages are kubelet's.
 """
@@ -97,7 +98,7 @@ class NodeShutdown:
         if wanted and not self._wanted_by_node:
             self._wanted.set()
         elif self._wanted_by_node and not wanted:
-            self._resume()
+            self.resume()
         self._wanted_by_node = wanted
 
     async def run(self) -> None:
@@ -112,10 +113,14 @@ class NodeShutdown:
         """To be awaited after SIGTERM: end all pods if the machine is going down, and nothing otherwise."""
         when = self._settings.on_term
         if when == "always" or (when == "auto" and await machine_is_stopping()):
-            await self.end_pods()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PUBLISH_S):
-                    await self._manager.wait_published()
+            await self.end_and_tell()
+
+    async def end_and_tell(self) -> None:
+        """End every pod, and give the API a moment to hear of it."""
+        await self.end_pods()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PUBLISH_S):
+                await self._manager.wait_published()
 
     async def end_pods(self) -> None:
         """End every pod, the least important first."""
@@ -141,7 +146,8 @@ class NodeShutdown:
         """A node on its way down takes nothing in."""
         return REJECTION if self.active else None
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """The shutdown was called off: take pods again."""
         self.active = False
         self._manager.revive_static()
         self.on_change()
