@@ -7,6 +7,7 @@ from services.apiserver.failures import not_acceptable
 from services.apiserver.negotiation import parse
 from services.apiserver.protocol import JSON, Object, Outcome, Raw, Request
 from shared.objects import json, openapi, registry
+from shared.objects.registry import Resource
 
 ROOT = "/openapi/v3"
 V2 = "/openapi/v2"
@@ -23,8 +24,8 @@ class Schemas:
         self._bodies: dict[tuple[str, str], bytes] = {}
         self._digests: dict[str, str] = {}
         self._names: tuple[str, ...] = ()
+        self._custom: dict[str, list[Resource]] = {}
         self._generation = -1
-        self._custom: set[str] = set()
 
     def _renew(self) -> None:
         """Forget the documents that custom resources came into, changed in or went from."""
@@ -32,14 +33,15 @@ class Schemas:
             return
         self._generation = registry.generation()
         self._names = ()
-        custom = set()
+        custom: dict[str, list[Resource]] = {}
         for one in registry.custom_resources():
-            custom |= {openapi.document_name(one.group, one.version), f"apis/{one.group}"}
-        stale = custom | self._custom | {V2}
-        self._custom = custom
-        for name in stale:
+            custom.setdefault(openapi.document_name(one.group, one.version), []).append(one)
+        changed = {name for name in {*custom, *self._custom} if custom.get(name) != self._custom.get(name)}
+        for name in {V2, *changed}:
             self._digests.pop(name, None)
-        self._bodies = {key: body for key, body in self._bodies.items() if key[0] not in stale}
+            for media in _ENCODINGS:
+                self._bodies.pop((name, media), None)
+        self._custom = custom
 
     def serve(self, request: Request) -> Outcome | None:
         """The document at a path; None if the path is none of these."""
