@@ -41,8 +41,8 @@ class Program:
         budget = budget if budget is not None else Budget(PER_CALL)
         try:
             return self._run(Frame(dict(bindings), budget))
-        except (RecursionError, MemoryError, OverflowError) as exc:
-            raise EvaluationError(f"value too large or too deep: {exc}") from exc
+        except (RecursionError, MemoryError, ArithmeticError, ValueError) as exc:
+            raise EvaluationError(f"value out of range: {exc}") from exc
 
 
 def compile(expression: str, variables: Mapping[str, Type]) -> Program:  # noqa: A001

@@ -378,7 +378,10 @@ def _transform_entry(turns: _Turns, condition: Run | None, result: Run) -> dict[
     for _ in turns:
         if condition is not None and not turns.truth(condition):
             continue
-        for key, value in result(turns.frame).items():
+        entries = result(turns.frame)
+        if not isinstance(entries, dict):
+            raise EvaluationError("no such overload")
+        for key, value in entries.items():
             if key in made:
                 raise EvaluationError(f"insert failed: key {key} already exists")
             made[key] = value
@@ -412,7 +415,11 @@ def _dispatch(function: str, overloads: list[Overload], parts: list[Run]) -> Run
             raise EvaluationError(f"no such overload: {function}({', '.join(map(_kind, values))})")
         cost = overload.cost
         frame.budget.spend(1 if cost is None else cost(*values))
-        return overload.implementation(*values)
+        try:
+            return overload.implementation(*values)
+        except (AttributeError, TypeError) as exc:
+            # the elements of a list are only known when they are looked at
+            raise EvaluationError(f"no such overload: {function}({', '.join(map(_kind, values))})") from exc
 
     return run
 

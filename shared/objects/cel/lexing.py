@@ -27,6 +27,7 @@ _TOKEN = re.compile(
     |(?P<operator>\|\||&&|<=|>=|==|!=|[-+*/%!<>?:.,()\[\]{}])""",
     re.VERBOSE | re.ASCII,
 )
+LONGEST_NUMBER = 100
 _ESCAPE = re.compile(
     r"""\\(?:([abfnrtv\\'"`?])|x([0-9a-fA-F]{2})|X([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2}))"""
 )
@@ -61,7 +62,8 @@ def _token(text: str, kind: str, word: str, at: int) -> Token:
     if kind == "int":
         unsigned = word[-1] in "uU"
         digits = word.rstrip("uU")
-        number = int(digits, 16 if digits[:2] in ("0x", "0X") else 10)
+        # Python refuses to read much longer ones
+        number = int(digits, 16 if digits[:2] in ("0x", "0X") else 10) if len(digits) <= LONGEST_NUMBER else 2**64
         if unsigned:
             if number >= 2**64:
                 raise _syntax(text, at, "invalid uint literal")

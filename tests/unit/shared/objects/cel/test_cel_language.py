@@ -122,6 +122,7 @@ def test_an_expression_gives_what_googles_implementation_gives(expression: str) 
         ("'abc", "token recognition error at: ''abc'"),
         ("1 # 2", "token recognition error at: '#'"),
         ("'\\z'", "invalid escape sequence"),
+        ("9" * 5000, "invalid int literal"),
         ("(1", "mismatched input '<EOF>' expecting ')'"),
     ],
 )
@@ -202,6 +203,9 @@ def test_what_kubernetes_adds_to_the_language(expression: str, value: Any) -> No
         ("'%d'.format(['x'])", "decimal clause can only be used on integers"),
         ("self.a && true", "no such overload"),
         ("timestamp(0).getHours('Nowhere/Here')", "unknown time zone"),
+        ("optional.unwrap(self.list)", "no such overload"),
+        ("self.list.transformMapEntry(i, v, v)", "no such overload"),
+        ("duration('" + "9" * 5000 + "s')", "value out of range"),
     ],
 )
 def test_a_failing_evaluation_says_why(expression: str, message: str) -> None:
