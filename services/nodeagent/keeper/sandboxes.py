@@ -29,6 +29,8 @@ from shared.kernel import mounts, netns, syscalls
 from shared.kernel.cgroups.groups import Groups
 from shared.records import mutable
 
+MINIMUM_SHARES, MAXIMUM_SHARES = 2, 262_144
+
 
 @mutable
 class Sandbox:
@@ -58,6 +60,21 @@ def validate(spec: SandboxSpec) -> None:
             raise ValueError(f"sysctl {name} does not belong to a pod's namespaces")
 
 
+def level_shares(level: str, shares: list[int]) -> int | None:
+    """The CPU shares of a QoS level with these pods: the least for best effort, else their sum, as kubelet's
+    qosContainerManager has it; None for a group that is no such level."""
+    name = level.rpartition("/")[2]
+    if name == "besteffort":
+        return MINIMUM_SHARES
+    if name not in ("burstable", "guaranteed") or not shares:
+        return None
+    return max(MINIMUM_SHARES, min(MAXIMUM_SHARES, sum(shares)))
+
+
+def _is_below(spec: SandboxSpec, level: str) -> bool:
+    return spec.cgroup.rpartition("/")[0] == level
+
+
 class Sandboxes:
     def __init__(self, store: Store, groups: Groups) -> None:
         self._store = store
@@ -81,6 +98,7 @@ class Sandboxes:
             self._groups.create(spec.cgroup)
             if spec.resources is not None:
                 self._groups.limit(spec.cgroup, spec.resources)
+            self._weigh(spec.cgroup)
             self._make_namespaces(sandbox)
             if spec.share_process and not spec.host_pid:
                 self._start_pause(sandbox)
@@ -164,7 +182,19 @@ class Sandboxes:
         sandbox = self.held[sandbox_id]
         self._groups.limit(sandbox.spec.cgroup, resources)
         sandbox.spec.resources = resources
+        self._weigh(sandbox.spec.cgroup)
         self._save(sandbox)
+
+    def _weigh(self, cgroup: str) -> None:
+        """Weigh the level above a pod's group by its pods: otherwise one level's pods, be they many or few, would have
+        as much of the CPU together as another's."""
+        level = cgroup.rpartition("/")[0]
+        shares = [
+            s.spec.resources.cpu_shares for s in self.held.values() if _is_below(s.spec, level) and s.spec.resources
+        ]
+        wanted = level_shares(level, [share for share in shares if share is not None])
+        if wanted is not None:
+            self._groups.limit(level, Resources(cpu_shares=wanted))
 
     def interfaces(self, sandbox_id: str) -> list[InterfaceStats]:
         path = self.held[sandbox_id].state.netns_path
@@ -199,7 +229,11 @@ class Sandboxes:
         """Remove a pod's group unless another sandbox of the same pod uses it; False while it is busy."""
         if any(other.spec.cgroup == cgroup for other in self.held.values()):
             return True
-        return self._groups.remove(cgroup, parents=True)
+        if not self._groups.remove(cgroup, parents=True):
+            return False
+        if any(_is_below(other.spec, cgroup.rpartition("/")[0]) for other in self.held.values()):
+            self._weigh(cgroup)
+        return True
 
     def recover(self) -> None:
         """Take up what an earlier keeper left; a sandbox whose namespaces are gone (a reboot) is "gone"."""
