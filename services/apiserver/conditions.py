@@ -21,6 +21,11 @@ def evicted() -> Object:
     return _condition("DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting")
 
 
+def migrating(kind: str, status: str, reason: str, message: str) -> Object:
+    """A condition of a pod on its way between nodes."""
+    return _condition(kind, status, reason, message)
+
+
 def with_condition(status: Object, condition: Object) -> Object:
     """The status with the condition in place of an older one of its type."""
     kept = [one for one in status.get("conditions", ()) if one.get("type") != condition["type"]]

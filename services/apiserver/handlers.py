@@ -7,10 +7,12 @@ from services.apiserver.auth.nodes import NodeAuthorizer
 from services.apiserver.protocol import Outcome, Request
 from services.apiserver.routes import Serve, Target
 from services.apiserver.store import Store
+from services.apiserver.streaming.checkpoints import Checkpoints
 from services.apiserver.streaming.logs import Logs
 from services.apiserver.streaming.sessions import Sessions
 from services.apiserver.subresources.binding import bind
 from services.apiserver.subresources.eviction import OLDER_VERSIONS, Evictions
+from services.apiserver.subresources.migration import Migrations
 from services.apiserver.subresources.reviews import Reviews
 from services.apiserver.subresources.scale import Scaling
 from services.apiserver.subresources.tokens import TokenRequests, TokenReviews
@@ -38,10 +40,13 @@ def special_handlers(
     evictions = Evictions(store, writer)
     guarded = Subresources(writer.admission.extensions).guarded
     sessions = Sessions(bus, store)
+    checkpoints = Checkpoints(bus, store)
     table: dict[tuple[str, str, str], Serve] = {
         ("", "bindings", "create"): guarded(binding, "v1", "Binding"),
         ("", "pods/binding", "create"): guarded(binding, "v1", "Binding"),
         ("", "pods/eviction", "create"): guarded(evictions.create, "policy/v1", "Eviction", OLDER_VERSIONS),
+        ("", "pods/checkpoint", "create"): checkpoints.take,
+        ("", "pods/migrate", "create"): guarded(Migrations(bus, store).create, "v1", "Binding"),
         ("", "pods/log", "get"): Logs(bus, store).get,
         ("", "serviceaccounts/token", "create"): guarded(
             TokenRequests(store, key, nodes).create, "authentication.k8s.io/v1", "TokenRequest"

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from services.nodeagent import cadvisor, inhibitor, machine, memory, metrics, stored
+from services.nodeagent.checkpoint.arrivals import Arrivals, FilledVolumes
+from services.nodeagent.checkpoint.streams import CheckpointStreams
 from services.nodeagent.configuration import Configuration
 from services.nodeagent.dns import DnsServer
 from services.nodeagent.environment import NodeFacts
@@ -142,7 +144,7 @@ class Agent:
         """Everything that pod workers work with."""
         configuration, layout = self.configuration, self.layout
         node = NodeFacts(configuration.node, (configuration.address,), machine.allocatable(self.capacity))
-        checkpoints = Checkpoints(layout.pods)
+        checkpoints, arrivals = Checkpoints(layout.pods), Arrivals(layout.pod_checkpoints)
         volumes = VolumesHook(self.references, self.api, node, self.images)
         host = parse_resolver(_read("/etc/resolv.conf"))
         etc = hooks.EtcHook(
@@ -157,10 +159,11 @@ class Agent:
             events=self.events,
             references=self.references,
             checkpoints=checkpoints,
+            arrivals=arrivals,
             publisher=self.publisher,
             prober=Prober(self.keeper),
             services=self.known_services,
-            volume_hooks=(hooks.DirectoriesHook(checkpoints, configuration.node), volumes),
+            volume_hooks=(hooks.DirectoriesHook(checkpoints, configuration.node), volumes, FilledVolumes(arrivals)),
             sandbox_hooks=(
                 hooks.SandboxHook(self.keeper, self.network, configuration.node, configuration.domain),
                 hooks.NetworkHook(self.network, (configuration.address,)),
@@ -208,7 +211,7 @@ class Agent:
         start(self.publisher.run(), name="pod status")
         start(self.recorder.run(), name="events")
         start(self._node_status(), name="node status")
-        start(self._online(), name="online")
+        start(self._online(tools), name="online")
         for name, collection in (("services", self.services), ("slices", self.slices), ("nodes", self.nodes)):
             start(collection.run(), name=name)
         proxy = Projection("service proxy", self._apply_services)
@@ -238,6 +241,7 @@ class Agent:
         start(self.pods.run(), name="pod informer")
         start(self._orphans(static_pods), name="orphans")
         start(self._collect_images(), name="image collection")
+        start(self._collect_checkpoints(), name="checkpoint collection")
         start(self.evictor.run(), name="eviction")
         start(self.shutdown.run(), name="shutdown")
         if inhibitor.SOCKET.exists():
@@ -260,12 +264,13 @@ class Agent:
             memory.give_back()
             await asyncio.sleep(GIVE_BACK_S)
 
-    async def _online(self) -> None:
+    async def _online(self, tools: Facilities) -> None:
         """What needs a connection before it can begin at all."""
         await self.bus.wait_connected()
         streams = Streams(self.manager, self.keeper, self.configuration.node)
         async with asyncio.TaskGroup() as group:
-            server = StreamServer(self.bus, self.configuration.node, streams.handlers())
+            handlers = streams.handlers() | CheckpointStreams(self.manager, tools).handlers()
+            server = StreamServer(self.bus, self.configuration.node, handlers)
             group.create_task(server.run(), name="streams")
             group.create_task(renew_lease(Leases(self.bus), self.configuration), name="lease")
 
@@ -327,6 +332,11 @@ class Agent:
             self.events.node("Normal", "ImageRemoved", f"removed {names} ({removal.freed} bytes): {removal.reason}")
         if plan.removals:
             self.status.poke()
+
+    async def _collect_checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(COLLECT_S)
+            await self.manager.forget_checkpoints()
 
     async def _orphans(self, static_pods: StaticPods) -> None:
         await self.pods.wait_synced()

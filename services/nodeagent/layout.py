@@ -67,6 +67,16 @@ class NodeLayout:
         return self.root / "manifests"
 
     @property
+    def pod_checkpoints(self) -> Path:
+        """Process images of pods, on their way to or from another node or a file."""
+        return self.root / "checkpoints"
+
+    @property
+    def pod_captures(self) -> Path:
+        """Checkpoints that are being taken; nothing in here outlives the agent that takes them."""
+        return self.root / "captures"
+
+    @property
     def network(self) -> Path:
         return self.root / "network"
 

@@ -27,7 +27,7 @@ from shared.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
-ANNOTATION = "wherry.dev/shutdown"
+ANNOTATION = "wherry.io/shutdown"
 REQUESTED, DONE = "requested", "done"
 TROUBLE = "node is shutting down"
 MESSAGE = "Pod was terminated in response to imminent node shutdown."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from shared.cli.cluster import Cluster, ClusterError
@@ -14,6 +14,7 @@ from shared.identity import tokens
 from shared.identity.users import MASTERS
 
 TOKEN_LIFETIME_S = 600
+DOWNLOAD_CHUNK = 256 * 1024
 
 
 class ApiSession:
@@ -53,29 +54,52 @@ class ApiSession:
             ApiError: the server answered a Status of failure.
             ClusterError: the server cannot be reached.
         """
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = content_type or "application/json"
         target = f"{path}?{urlencode(query)}" if query else path
+        answer = self._answer(method, target, body, content_type, accept)
         try:
-            if self.connection is None:
-                self.connection = http.client.HTTPSConnection(
-                    "127.0.0.1", self.cluster.api_port, timeout=self.timeout_s, context=self.tls
-                )
-            self.connection.request(method, target, None if body is None else json.dumps(body).encode(), headers)
-            answer = self.connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as exc:
-            self.close()
-            raise ClusterError(
-                f"the API server at {self.cluster.api_url} does not answer ({exc}); see `wherry status`"
-            ) from exc
+            raise self._lost(exc) from exc
         if not answer.headers.get_content_type().endswith("json"):
             return content.decode(errors="replace")
         value = json.loads(content)
         if answer.status >= 400:
             raise api_error_from_status(value)
         return value
+
+    def download(self, method: str, path: str, into: BinaryIO) -> int:
+        """Write what is answered to a file as it comes; how many bytes. ApiError, ClusterError if it breaks off."""
+        answer = self._answer(method, path)
+        size = 0
+        try:
+            if answer.status >= 400:
+                raise api_error_from_status(json.loads(answer.read()))
+            while data := answer.read(DOWNLOAD_CHUNK):
+                into.write(data)
+                size += len(data)
+        except http.client.HTTPException as exc:
+            raise self._lost(exc) from exc
+        return size
+
+    def _answer(
+        self, method: str, target: str, body: Any = None, content_type: str = "", accept: str = "application/json"
+    ) -> http.client.HTTPResponse:
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type or "application/json"
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPSConnection(
+                    "127.0.0.1", self.cluster.api_port, timeout=self.timeout_s, context=self.tls
+                )
+            self.connection.request(method, target, None if body is None else json.dumps(body).encode(), headers)
+            return self.connection.getresponse()
+        except (OSError, http.client.HTTPException) as exc:
+            raise self._lost(exc) from exc
+
+    def _lost(self, exc: Exception) -> ClusterError:
+        self.close()
+        return ClusterError(f"the API server at {self.cluster.api_url} does not answer ({exc}); see `wherry status`")
 
     def get(self, path: str, **query: str) -> Any:
         return self.request("GET", path, query=query)

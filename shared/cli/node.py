@@ -13,7 +13,7 @@ from shared.cli.client import ApiSession
 from shared.cli.cluster import Cluster, ClusterError, data_directory
 from shared.errors import NotFound
 
-ANNOTATION = "wherry.dev/shutdown"
+ANNOTATION = "wherry.io/shutdown"
 REQUESTED, DONE = "requested", "done"
 POLL_S = 0.2
 

@@ -34,8 +34,8 @@ class ProcessSpec:
         return asdict(self)
 
 
-def processes(cluster: Cluster) -> list[ProcessSpec]:
-    """All processes of the cluster in the order in which they start."""
+def processes(cluster: Cluster, parent_group: str = "") -> list[ProcessSpec]:
+    """All processes of the cluster in the order in which they start; containers are below the cgroup `parent_group`."""
     specs = [
         *(
             ProcessSpec(
@@ -65,7 +65,7 @@ def processes(cluster: Cluster) -> list[ProcessSpec]:
         ),
     ]
     for node in cluster.nodes:
-        specs.extend(node_processes(cluster, node))
+        specs.extend(node_processes(cluster, node, parent_group))
     return specs
 
 
@@ -84,7 +84,7 @@ def _apiserver(cluster: Cluster, number: int) -> ProcessSpec:
     )
 
 
-def node_processes(cluster: Cluster, node: str) -> list[ProcessSpec]:
+def node_processes(cluster: Cluster, node: str, parent_group: str = "") -> list[ProcessSpec]:
     """The three processes of one node, all inside its network namespace."""
     netns = f"{cluster.name}-{node}"
     address = cluster.node_address(node)
@@ -97,9 +97,10 @@ def node_processes(cluster: Cluster, node: str) -> list[ProcessSpec]:
         "WHERRY_POD_CIDR": cluster.pod_cidr,
     }
     agent = _environment(cluster, f"node-{node}", f"{address}:10250") | own
+    keeper = agent | {"WHERRY_CGROUP_PARENT": parent_group}
     collector = _environment(cluster, f"logcollector-{node}", f"{address}:24231") | own
     return [
-        ProcessSpec(f"{node}.keeper", _module("services.nodeagent.keeper"), agent, netns),
+        ProcessSpec(f"{node}.keeper", _module("services.nodeagent.keeper"), keeper, netns),
         ProcessSpec(f"{node}.agent", _module("services.nodeagent"), agent, netns),
         ProcessSpec(f"{node}.logcollector", _module("services.logcollector"), collector, netns),
     ]

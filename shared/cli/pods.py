@@ -10,8 +10,10 @@ import argparse
 import time
 from typing import Any
 
+from shared.cli import pod_checkpoint, pod_migrate
 from shared.cli.client import ApiSession
 from shared.cli.cluster import ClusterError, existing
+from shared.cli.intermixed import Intermixed
 
 ANNOTATION = "wherry.io/suspended"
 CONDITION = "wherry.io/Suspended"
@@ -21,8 +23,10 @@ LOOK_AGAIN_S = 0.2
 
 def add_parser(commands: Any) -> None:
     """Add the command `pod`."""
-    parser = commands.add_parser("pod", help="suspend and resume the processes of a pod")
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    parser = commands.add_parser("pod", help="suspend, resume, checkpoint, restore and migrate the processes of a pod")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Intermixed)
+    pod_checkpoint.add_parsers(actions)
+    pod_migrate.add_parser(actions)
     for name, text in (("suspend", "freeze all processes"), ("resume", "let frozen processes go on")):
         action = actions.add_parser(name, help=text)
         action.add_argument("pod", help="the pod's name")

@@ -33,6 +33,8 @@ STOP_GRACE_S = 10.0
 LOG_LIMIT_BYTES = 16 << 20
 GATE_LIMIT_S = 30.0
 DISK_INTERVAL_S = 10.0
+# for service managers, which expect nothing but the number in such a file
+PID_FILE = "supervisor.pid"
 
 
 @dataclass
@@ -94,6 +96,7 @@ class Supervisor:
     def main(self) -> None:
         """Supervise until SIGTERM."""
         self.record("supervisor", os.getpid())
+        (self.run_directory / PID_FILE).write_text(f"{os.getpid()}\n")
         self.load_plan()
         next_log_check = next_disk_check = 0.0
         while True:
@@ -200,6 +203,7 @@ class Supervisor:
         if {signal.SIGTERM, signal.SIGINT} & arrived:
             self.stop(list(self.processes.values()))
             (self.run_directory / "processes" / "supervisor.json").unlink(missing_ok=True)
+            (self.run_directory / PID_FILE).unlink(missing_ok=True)
             return True
         if signal.SIGHUP in arrived:
             self.load_plan()

@@ -153,7 +153,7 @@ def prepare_directories(cluster: Cluster) -> None:
         probe = data / ".writable"
         probe.write_text("")
         probe.unlink()
-        if "supervisor" not in running(cluster.run):
+        if not running(cluster.run):
             cluster.cgroup_record.write_text(groups.delegated())
     except OSError as exc:
         raise ClusterError(f"the data directory {data} cannot be used: {exc.strerror} ({exc.filename})") from exc
@@ -170,7 +170,7 @@ def refuse_taken_port(port: int) -> None:
 
 def supervise(cluster: Cluster) -> None:
     """Hand the plan to the supervisor, starting it if none runs."""
-    plan = json.dumps([spec.as_json() for spec in processes(cluster)], indent=1)
+    plan = json.dumps([spec.as_json() for spec in processes(cluster, cluster.cgroup_record.read_text())], indent=1)
     path = cluster.run / "plan.json"
     same = path.exists() and path.read_text() == plan
     partial = path.with_suffix(".partial")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from shared.kernel import syscalls
+from shared.kernel import criu, syscalls
 from shared.kernel.cgroups import groups
 
 CAP_SYS_ADMIN = 21
@@ -216,6 +216,12 @@ def _link_kind(kind: bytes) -> Callable[[], None]:
     return lambda: _link(attribute)
 
 
+def _checkpoints() -> Feature:
+    problem = criu.why_not()
+    remedy = "install a criu that knows this kernel, to checkpoint and migrate pods"
+    return Feature("criu", not problem, problem or "can checkpoint and restore", remedy, False)
+
+
 def features() -> list[Feature]:
     """All features but nf_tables, in the order in which one would want to fix them. Needs no more than to be called."""
     result = [_kernel(), _root()]
@@ -240,5 +246,6 @@ def features() -> list[Feature]:
         *_control_groups(),
         _feature("veth", _link_kind(b"veth"), "can be made", "load the module veth"),
         _feature("bridge", _link_kind(b"bridge"), "can be made", "load the module bridge"),
+        _checkpoints(),
     ]
     return result

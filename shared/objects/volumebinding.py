@@ -16,9 +16,9 @@ CLAIMS = ("", "persistentvolumeclaims")
 VOLUMES = ("", "persistentvolumes")
 CLASSES = ("storage.k8s.io", "storageclasses")
 
-LOCAL_PATH = "wherry.dev/local-path"
+LOCAL_PATH = "wherry.io/local-path"
 """The built-in provisioner: a directory on the node, its volumes' finalizer and their mark."""
-DIRECTORY = "wherry.dev/volumes-directory"
+DIRECTORY = "wherry.io/volumes-directory"
 """Annotation of a Node: where on it the directories of its volumes lie."""
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"

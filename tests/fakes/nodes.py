@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from services.nodeagent.checkpoint.arrivals import Arrivals, FilledVolumes
 from services.nodeagent.environment import NodeFacts
 from services.nodeagent.events import Events
 from services.nodeagent.handlers import Handlers
@@ -207,6 +208,8 @@ class FakeRuntime:
         self.signals: list[tuple[str, int]] = []
         self.on_exit: Callable[[ContainerState], None] | None = None
         self.start_error: Exception | None = None
+        self.restores: dict[str, str] = {}
+        self.restore_error: Exception | None = None
         self.on_start: Callable[[ContainerSpec], None] | None = None
 
     async def create_sandbox(self, spec: SandboxSpec) -> SandboxState:
@@ -236,6 +239,17 @@ class FakeRuntime:
                 labels=dict(spec.labels),
             )
         return self.containers[spec.id]
+
+    async def checkpoint_container(self, container_id: str, images: str) -> None:
+        state = self.containers[container_id]
+        assert state.paused
+        Path(images, "pages").write_text(f"memory of {state.name}")
+
+    async def restore_container(self, spec: ContainerSpec, images: str) -> ContainerState:
+        if self.restore_error is not None:
+            raise self.restore_error
+        self.restores[spec.id] = Path(images, "pages").read_text()
+        return await self.start_container(spec)
 
     async def signal(self, container_id: str, signum: int, *, everyone: bool = False) -> None:
         self.signals.append((container_id, signum))
@@ -411,7 +425,7 @@ class FakeNode:
     def facilities(self, manager: PodManager) -> Facilities:
         node = NodeFacts("n1", ("10.0.0.1",), {"cpu": "4", "memory": "8Gi", "pods": "110"})
         references = References(self.api.informer, self.layout.volatile / "references", manager.objects_changed)
-        checkpoints = Checkpoints(self.layout.pods)
+        checkpoints, arrivals = Checkpoints(self.layout.pods), Arrivals(self.layout.pod_checkpoints)
         volumes = VolumesHook(references, self.api, node, self.images, self.private)
         return Facilities(
             node=node,
@@ -422,10 +436,11 @@ class FakeNode:
             events=self.events,
             references=references,
             checkpoints=checkpoints,
+            arrivals=arrivals,
             publisher=StatusPublisher(self.api),
             prober=self.prober,
             services=lambda: self.services,
-            volume_hooks=(hooks.DirectoriesHook(checkpoints, "n1"), volumes),
+            volume_hooks=(hooks.DirectoriesHook(checkpoints, "n1"), volumes, FilledVolumes(arrivals)),
             sandbox_hooks=(
                 hooks.SandboxHook(self.runtime, self.network, "n1", "cluster.local"),
                 hooks.NetworkHook(self.network, ("10.0.0.1",)),

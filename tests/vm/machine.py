@@ -24,13 +24,14 @@ HERE = Path(__file__).parent
 TREE = HERE.parent.parent
 KERNEL = TREE / ".cache/vm/kernel"
 SLOWNESS = 20
-LIMIT_S = 600.0
+# far more than any selection takes, so that only a guest that hangs meets it, on the busiest machine
+LIMIT_S = 1800.0
 # Nehalem: what Debian's programs need and nothing that is costly to emulate
 OPTIONS = (
     *("-M", "pc", "-cpu", "Nehalem-v1", "-accel", "tcg,thread=single", "-smp", "2", "-m", "2048"),
     *("-nic", "none", "-display", "none", "-no-reboot"),
 )
-PARAMETERS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr cgroup_no_v1=all psi=1 rdinit=/init"
+PARAMETERS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check cgroup_no_v1=all psi=1 rdinit=/init"
 SYSTEMD = "systemd.unit=vm.service systemd.show_status=0"
 
 
@@ -117,10 +118,11 @@ cd {TREE}
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 WHERRY_TEST_SLOWNESS={SLOWNESS}
 {before}
-exec {sys.executable} -m pytest -p no:cacheprovider -p no:hypothesispytest --timeout=400 -q -rs {words}
+exec {sys.executable} -m pytest -p no:cacheprovider -p no:hypothesispytest --timeout=1200 -q -rs {words}
 """
         outcome = self.run(name, command, systemd=systemd)
-        if outcome.status != 0 or " skipped" in outcome.log.splitlines()[-1]:
+        last = (outcome.log.splitlines() or ["nothing was said"])[-1]
+        if outcome.status != 0 or " passed" not in last or " skipped" in last:
             pytest.fail(f"{name}: {outcome.explain()}", pytrace=False)
 
 

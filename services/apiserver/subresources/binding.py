@@ -24,7 +24,7 @@ async def bind(store: Store, request: Request, target: Target) -> Outcome:
     name = metadata.get("name", "")
     if target.name and name != target.name:
         raise bad_request("name in URL does not match name in Binding object")
-    node = _node(binding)
+    node = node_of(binding)
     uid = metadata.get("uid")
 
     def assign(record: Record) -> Change:
@@ -44,7 +44,8 @@ async def bind(store: Store, request: Request, target: Target) -> Outcome:
     return Document(created(), 201)
 
 
-def _node(binding: Object) -> str:
+def node_of(binding: Object) -> str:
+    """The name of the node that a Binding names."""
     destination = binding.get("target") or {}
     problems = []
     if destination.get("kind") not in (None, "", "Node"):

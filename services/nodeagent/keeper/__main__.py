@@ -1,6 +1,7 @@
 """Starts the keeper of one node: `python -m services.nodeagent.keeper`.
 
-Environment: WHERRY_RUN, WHERRY_CLUSTER, WHERRY_NODE_NAME. The process is already in the node's network namespace.
+Environment: WHERRY_RUN, WHERRY_CLUSTER, WHERRY_NODE_NAME, WHERRY_CGROUP_PARENT (default: what is delegated to
+this process). The process is already in the node's network namespace.
 Everything it needs is imported and frozen before the first fork, so that a child copies few pages.
 """
 
@@ -48,8 +49,10 @@ def main() -> int:
     directory = f"{os.environ['WHERRY_RUN']}/nodes/{node}"
     os.makedirs(directory, mode=0o700, exist_ok=True)
     groups.settle()
+    # where the cluster was started decides, not where a supervisor that came later happens to run
+    parent = os.environ.get("WHERRY_CGROUP_PARENT", groups.delegated())
     loop = Loop()
-    keeper = Keeper(loop, f"{directory}/keeper", f"{directory}/keeper.sock", groups.detect(f"/{cluster}/{node}"))
+    keeper = Keeper(loop, f"{directory}/keeper", f"{directory}/keeper.sock", groups.below(f"/{cluster}/{node}", parent))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: os._exit(0))  # containers and their records stay as they are
     succession.install(loop, keeper)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from services.nodeagent.checkpoint.keeping import Checkpointing
 from services.nodeagent.keeper import births, bundles, capabilities, foreign, launch, pidfds, plan, seccomp
 from services.nodeagent.keeper import process as processes
 from services.nodeagent.keeper.births import Birth
@@ -129,7 +130,7 @@ def _filter(spec: ContainerSpec, granted: frozenset[str]) -> tuple[bytes, int]:
     return b"", 0
 
 
-class Containers:
+class Containers(Checkpointing):
     """`on_exit` is called for every container that has run and has ended."""
 
     def __init__(self, loop: Loop, store: Store, groups: Groups, sandboxes: Sandboxes) -> None:
@@ -146,6 +147,15 @@ class Containers:
 
         ValueError and OSError are raised at once, and then nothing is left.
         """
+        self._begin(spec, sandbox, done, lambda container, root: self._launch(container, sandbox, root))
+
+    def _begin(
+        self,
+        spec: ContainerSpec,
+        sandbox: Sandbox,
+        done: Callable[[Container], None],
+        launched: Callable[[Container, plan.RootPlan], None],
+    ) -> None:
         held = self.held.get(spec.id)
         if held is not None:
             if held.birth is None:
@@ -155,18 +165,20 @@ class Containers:
             return
         validate(spec)
         validate_ids(spec, sandbox.spec)
-        process = process_of(spec, sandbox.spec.hostname or os.uname().nodename)
-        root = plan.plan_root(spec, sandbox.spec, self._sandboxes.path(sandbox.spec.id, "shm"), self._group_mounts)
+        root = self._root(spec, sandbox)
         container = self._admit(spec, sandbox)
         container.on_started.append(lambda: done(container))
         try:
             self._record(container)
             self._make_group(container)
             self._make_streams(container)
-            self._launch(container, sandbox, process, root)
+            launched(container, root)
         except BaseException:
             self._forget(container)
             raise
+
+    def _root(self, spec: ContainerSpec, sandbox: Sandbox) -> plan.RootPlan:
+        return plan.plan_root(spec, sandbox.spec, self._sandboxes.path(sandbox.spec.id, "shm"), self._group_mounts)
 
     def _admit(self, spec: ContainerSpec, sandbox: Sandbox) -> Container:
         state = ContainerState(
@@ -244,8 +256,9 @@ class Containers:
         container.stdin = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         return into, out, err
 
-    def _launch(self, container: Container, sandbox: Sandbox, process: Process, root: plan.RootPlan) -> None:
+    def _launch(self, container: Container, sandbox: Sandbox, root: plan.RootPlan) -> None:
         spec = container.spec
+        process = process_of(spec, sandbox.spec.hostname or os.uname().nodename)
         shared = self._shared_processes(spec, sandbox)
         container.own_pid_namespace = shared < 0 and not sandbox.spec.host_pid
         ends = self._child_ends(container)
@@ -478,7 +491,7 @@ class Containers:
 
     def signal(self, container: Container, signum: int, *, everyone: bool) -> None:
         """Signal the first process, or all; one that has ended is left in peace."""
-        if not container.alive:
+        if not container.alive or container.pidfd < 0:
             return
         if container.spec.runtime:
             words = ["kill", container.spec.id, str(signum)]

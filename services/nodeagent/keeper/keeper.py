@@ -211,21 +211,45 @@ class Keeper:
             answer.refuse("failed", f"processes of group {cgroup} do not end")
 
     def call_start_container(self, _connection: Connection, answer: Answer, args: Args) -> Any:
+        spec, sandbox = self._ready_for(args)
+        self.containers.start(spec, sandbox, lambda container: self._answer_start(answer, container))
+        self._orphans.watch()
+        return LATER
+
+    def call_restore_container(self, _connection: Connection, answer: Answer, args: Args) -> Any:
+        spec, sandbox = self._ready_for(args)
+        images = str(args["images"])
+        self.containers.restore(spec, sandbox, images, lambda container: self._answer_start(answer, container))
+        self._orphans.watch()
+        return LATER
+
+    def call_checkpoint_container(self, _connection: Connection, answer: Answer, args: Args) -> Any:
+        container = self._running(args["id"])
+
+        def done(problem: str) -> None:
+            if problem:
+                answer.refuse("failed", problem)
+            else:
+                answer.give(None)
+
+        sandbox = self._sandbox(container.spec.sandbox_id)
+        self.containers.checkpoint(container, sandbox, str(args["images"]), done)
+        return LATER
+
+    def _ready_for(self, args: Args) -> tuple[ContainerSpec, Sandbox]:
         spec = decode(ContainerSpec, args["spec"])
         sandbox = self._sandbox(spec.sandbox_id)
         if sandbox.state.state != "ready" or spec.sandbox_id in self._removing:
             raise Refused("failed", f"sandbox {spec.sandbox_id} is not ready: {sandbox.state.message or 'it is going'}")
+        return spec, sandbox
 
-        def done(container: Container) -> None:
-            state = container.state
-            if state.state == "exited" and not state.started_at:
-                answer.refuse("start", state.message, exit_code=state.exit_code)
-            else:
-                answer.give(encode(state))
-
-        self.containers.start(spec, sandbox, done)
-        self._orphans.watch()
-        return LATER
+    @staticmethod
+    def _answer_start(answer: Answer, container: Container) -> None:
+        state = container.state
+        if state.state == "exited" and not state.started_at:
+            answer.refuse("start", state.message, exit_code=state.exit_code)
+        else:
+            answer.give(encode(state))
 
     def call_signal(self, _connection: Connection, _answer: Answer, args: Args) -> Any:
         container = self._container(args["id"])

@@ -28,7 +28,30 @@ _CREATE = {
     "pid-file": True,
     "preserve-fds": True,
 }
+_CRIU = {
+    "auto-dedup": False,
+    "empty-ns": True,
+    "ext-unix-sk": False,
+    "file-locks": False,
+    "image-path": True,
+    "lazy-pages": False,
+    "link-remap": False,
+    "manage-cgroups-mode": True,
+    "shell-job": False,
+    "tcp-close": False,
+    "tcp-established": False,
+    "work-path": True,
+}
 COMMANDS: dict[str, dict[str, bool]] = {
+    "checkpoint": {
+        **_CRIU,
+        "leave-running": False,
+        "page-server": True,
+        "parent-path": True,
+        "pre-dump": False,
+        "status-fd": True,
+        "tcp-skip-in-flight": False,
+    },
     "create": _CREATE,
     "delete": {"force": False},
     "exec": {
@@ -54,6 +77,7 @@ COMMANDS: dict[str, dict[str, bool]] = {
     "list": {"format": True, "quiet": False},
     "pause": {},
     "ps": {"format": True},
+    "restore": {**_CREATE, **_CRIU, "detach": False, "no-subreaper": False},
     "resume": {},
     "run": {**_CREATE, "detach": False, "keep": False, "no-subreaper": False},
     "start": {},

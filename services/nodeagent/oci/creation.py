@@ -249,6 +249,16 @@ def _spawn_below(
     return int(first["born"])
 
 
+def failure_of(channel: socket.socket) -> str:
+    """Hear a newborn process until its program runs, or until it has failed: why, or ""."""
+    problem, executing = "", False
+    while data := channel.recv(8192):
+        message: dict[str, Any] = json.loads(data)
+        problem = message.get("error", problem)
+        executing = executing or "executing" in message
+    return problem or ("" if executing else "the process was killed before its program ran")
+
+
 def _converse(
     channel: socket.socket, store: Store, record: Record, config: Config, wishes: Wishes, diary: Diary
 ) -> int:

@@ -32,6 +32,8 @@ USAGE = """usage: wherry-runtime [--root DIR] [--log FILE] [--log-format text|js
   state ID
   kill   [--all] ID [SIGNAL]
   pause ID, resume ID
+  checkpoint [--image-path DIR] [--work-path DIR] [--leave-running] [--tcp-established] ID
+  restore [--bundle DIR] [--image-path DIR] [--work-path DIR] [--pid-file FILE] [--detach] ID
   exec   [--process FILE] [--detach] [--tty] [--user UID[:GID]] [--env NAME=VALUE] [--cwd DIR] ID COMMAND ...
   update --resources FILE ID
   delete [--force] ID
@@ -180,6 +182,44 @@ def _resume(store: Store, given: Arguments, _diary: Diary) -> int:
     return 0
 
 
+# criu's options that are passed on, and runc's that have no meaning here but would change what is done
+_PASSED = {"ext-unix-sk", "link-remap", "shell-job", "tcp-established"}
+_REFUSED = ("auto-dedup", "lazy-pages", "page-server", "parent-path", "pre-dump", "status-fd")
+
+
+def _criu_options(given: Arguments) -> Any:
+    from services.nodeagent.oci import checkpoints
+
+    for name in _REFUSED:
+        if given.has(name):
+            raise UsageError(f"{given.command}: --{name} is not supported")
+    passed = sorted(name for name in given.options if name in _PASSED)
+    passed += ["skip-in-flight"] if given.has("tcp-skip-in-flight") else []
+    return checkpoints.Options(
+        given.get("image-path", "checkpoint"), given.get("work-path"), given.has("leave-running"), passed
+    )
+
+
+def _checkpoint(store: Store, given: Arguments, diary: Diary) -> int:
+    from services.nodeagent.oci import checkpoints
+
+    checkpoints.checkpoint(store, given.id(), _criu_options(given), diary)
+    return 0
+
+
+def _restore(store: Store, given: Arguments, diary: Diary) -> int:
+    from services.nodeagent.oci import checkpoints, lifecycle
+
+    record = checkpoints.restore(store, given.id(), _wishes(given), _criu_options(given), diary)
+    if given.has("detach"):
+        return 0
+    try:
+        _forward_signals(record)
+        return _accompany(record.pid, -1)
+    finally:
+        lifecycle.delete(store, record.id, diary, force=True)
+
+
 def _read(path: str) -> Any:
     if path == "-":
         return json.load(sys.stdin)
@@ -276,6 +316,7 @@ def _features(_store: Store, _given: Arguments, _diary: Diary) -> int:
 
 
 _COMMANDS: dict[str, Callable[[Store, Arguments, Diary], int]] = {
+    "checkpoint": _checkpoint,
     "create": _create,
     "delete": _delete,
     "exec": _exec,
@@ -284,6 +325,7 @@ _COMMANDS: dict[str, Callable[[Store, Arguments, Diary], int]] = {
     "list": _list,
     "pause": _pause,
     "ps": _ps,
+    "restore": _restore,
     "resume": _resume,
     "run": _run,
     "start": _start,

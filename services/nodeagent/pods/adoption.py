@@ -50,6 +50,8 @@ def adopt(
         if state.state == "running":
             container.phase = Phase.RUNNING
             container.termination = None
+            # restored, though the agent was killed before it could note that
+            record.restoring = [name for name in record.restoring if name != container.name]
             container.started_at, container.pid = state.started_at, state.pid
             container.suspended = state.paused
         elif state.state == "exited" and container.termination is None:

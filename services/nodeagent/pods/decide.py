@@ -21,6 +21,7 @@ from services.nodeagent.pods.instructions import (
     PullImage,
     ResizeContainer,
     RunPostStart,
+    SettleCheckpoint,
     StartContainer,
     SuspendContainer,
     Terminate,
@@ -34,6 +35,10 @@ def decide(view: View) -> Plan:
     """What to do now."""
     plan = Plan()
     record, pod, now = view.record, view.pod, view.now
+    if record.checkpoint and not view.removed:
+        if not record.capturing and "settle" not in view.jobs:
+            plan.add(SettleCheckpoint())
+        return plan
     grace = _deletion_grace(view)
     if grace is not None and (not record.deleted or grace < record.grace):
         plan.add(Terminate(grace))

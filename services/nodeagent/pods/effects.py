@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from services.nodeagent import metrics
+from services.nodeagent.checkpoint import capture
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import container_id
 from services.nodeagent.pods import apply, cleaning, namespaces, setting, specs
@@ -27,6 +28,7 @@ from services.nodeagent.pods.instructions import (
     ResizeContainer,
     RunPostStart,
     RunPreStop,
+    SettleCheckpoint,
     SignalContainer,
     StartContainer,
     SuspendContainer,
@@ -110,6 +112,8 @@ class Effects:
                 return self._clean_up()
             case ConfirmDeletion():
                 return self._confirm()
+            case SettleCheckpoint():
+                return capture.settle(self._tools, self._setting)
             case _:
                 raise TypeError(f"{instruction} is no job")
 
@@ -121,7 +125,7 @@ class Effects:
         self._cancel_beginnings()
 
     def _cancel_beginnings(self) -> None:
-        self._jobs.cancel("volumes", "refresh", "pull", "post-start", "network")
+        self._jobs.cancel("volumes", "refresh", "pull", "post-start", "network", "settle")
         self._probes.end_restarts()
 
     async def _prepare_volumes(self, new: bool) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from services.nodeagent.checkpoint.arrivals import Arrivals
 from services.nodeagent.environment import NodeFacts
 from services.nodeagent.events import Events
 from services.nodeagent.handlers import Handlers
@@ -25,6 +26,8 @@ class Runtime(Protocol):
     """The keeper's containers; errors are RuntimeFailure."""
 
     async def start_container(self, spec: ContainerSpec) -> ContainerState: ...
+    async def checkpoint_container(self, container_id: str, images: str) -> None: ...
+    async def restore_container(self, spec: ContainerSpec, images: str) -> ContainerState: ...
     async def signal(self, container_id: str, signum: int, *, everyone: bool = False) -> None: ...
     async def remove_container(self, container_id: str) -> None: ...
     async def pause(self, container_id: str) -> None: ...
@@ -63,6 +66,7 @@ class Facilities:
     events: Events
     references: References
     checkpoints: Checkpoints
+    arrivals: Arrivals
     publisher: StatusPublisher
     prober: Prober
     services: Callable[[], Sequence[Mapping[str, Any]] | None]

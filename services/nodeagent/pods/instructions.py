@@ -107,6 +107,11 @@ class ConfirmDeletion:
     """Tell the API that nothing of the pod is left here."""
 
 
+@dataclass(frozen=True, slots=True)
+class SettleCheckpoint:
+    """Nobody attends any more to a checkpoint that left the containers frozen: let them go on, if they may."""
+
+
 Instruction = (
     Terminate
     | EndPod
@@ -123,6 +128,7 @@ Instruction = (
     | SuspendContainer
     | CleanUp
     | ConfirmDeletion
+    | SettleCheckpoint
 )
 
 
@@ -141,5 +147,7 @@ def job_key(instruction: Instruction) -> str:
             return "clean"
         case ConfirmDeletion():
             return "confirm"
+        case SettleCheckpoint():
+            return "settle"
         case _:
             return ""

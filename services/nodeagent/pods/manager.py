@@ -47,6 +47,7 @@ class PodManager:
         self.mirrors: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.mirrors_changed: Callable[[], None] = lambda: None
         self._static: dict[tuple[str, str], Mapping[str, Any]] | None = None
+        self._returning: dict[str, Mapping[str, Any]] = {}
         self._network = network
         self._tools: Facilities | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -56,6 +57,7 @@ class PodManager:
     async def run(self, tools: Facilities) -> None:
         """Adopt what is there and work until cancelled."""
         self._tools = tools
+        await trees.remove_all(tools.layout.pod_captures)
         with metrics.relist_duration.time():
             sandboxes, containers = await tools.runtime.list()
         async with asyncio.TaskGroup() as group:
@@ -93,10 +95,14 @@ class PodManager:
             return
         if old is not None and old["metadata"]["uid"] != uid:
             self._removed(old["metadata"]["uid"])
+        self._returning.pop(uid, None)
+        worker = self.workers.get(uid)
         if kind == "DELETED":
             self._removed(uid)
-        elif uid in self.workers:
-            self.workers[uid].update(pod)
+        elif worker is not None and worker.removed:
+            self._returning[uid] = pod  # it has moved away and back before it was gone from here
+        elif worker is not None:
+            worker.update(pod)
         else:
             self._new(pod)
 
@@ -203,9 +209,14 @@ class PodManager:
         return self._tools
 
     def _new(self, pod: Mapping[str, Any]) -> None:
-        metadata = pod["metadata"]
-        worker = self._add(pod, PodRecord(metadata["uid"]))
-        worker.adopt([], [])
+        tools = self._facilities()
+        record = tools.arrivals.record(pod)
+        worker = self._add(pod, record)
+        if record.restored_from:
+            tools.checkpoints.save_pod(pod, durable=True)
+            tools.checkpoints.save_record(record)
+        else:
+            worker.adopt([], [])
         # The end of a pod of which this node remembers nothing is not told again.
         worker.mute = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
         self._launch(worker)
@@ -225,6 +236,8 @@ class PodManager:
         await cleaning.forget(self._facilities(), worker.setting)
         metrics.forget_pod(worker.record.uid)
         del self.workers[worker.record.uid]
+        if (pod := self._returning.pop(worker.record.uid, None)) is not None:
+            self._new(pod)
         if self._static is not None:
             self._start_static()
 
@@ -241,6 +254,11 @@ class PodManager:
                 [s for s in sandboxes if s.labels.get(UID_LABEL) == uid],
                 [c for c in containers if c.labels.get(UID_LABEL) == uid],
             )
+
+    async def forget_checkpoints(self) -> None:
+        """Remove checkpoints that came to this node and that no pod begins with; to be called now and then."""
+        used = {worker.record.restored_from for worker in self.workers.values() if worker.record.restoring}
+        await self._facilities().arrivals.forget_unused(used)
 
     async def _remove_orphans(self) -> None:
         """Sandboxes, addresses and directories that belong to no pod any more."""
@@ -276,5 +294,6 @@ class PodManager:
         for uid in tools.checkpoints.uids():
             if uid not in self.workers:
                 await asyncio.to_thread(tools.checkpoints.forget, uid)
+        await self.forget_checkpoints()
         known = {c.container_id for worker in self.workers.values() for c in worker.record.containers.values()}
         await trees.remove_all(*(path for path in tools.layout.containers.glob("*") if path.name not in known))

@@ -39,8 +39,9 @@ class PodProbes:
         for spec in (*specs.init_containers(pod), *specs.app_containers(pod)):
             name, container = spec["name"], record.container(spec["name"])
             present = self._probes.get(name)
-            wanted = container.running and container.post_start_done and bool(record.addresses)
-            wanted = wanted and not container.suspended  # what stands still cannot answer, and is not to be blamed
+            # what stands still cannot answer, and is not to be blamed
+            still = container.suspended or bool(record.checkpoint)
+            wanted = container.running and container.post_start_done and bool(record.addresses) and not still
             if present is not None and (not wanted or present.target.container_id != container.container_id):
                 self._probes.pop(name).stop()
                 present = None

@@ -140,7 +140,9 @@ class PodRecord:
     `stop_by` is the deadline of a pod that is ending, 0 while it is not; `deleted` and `grace` (seconds) tell that the
     API wants it gone; `finished` that it ended by itself; `disruption` is why the node ended it, if it was the node.
     `user_range` is the first user id on the node of a pod with its own user namespace, `runtime_handler` the runtime
-    that its RuntimeClass names.
+    that its RuntimeClass names. `checkpoint` is set while its containers are frozen for one (see the checkpoint
+    package), `capturing` while that is under way; `restoring` are the containers that are still to be restored from the
+    checkpoint `restored_from`.
     """
 
     uid: str
@@ -158,7 +160,11 @@ class PodRecord:
     end_message: str = ""
     disruption: str = ""
     finished: bool = False
+    checkpoint: str = ""
+    restored_from: str = ""
+    restoring: list[str] = field(default_factory=list)
     # not durable
+    capturing: bool = False
     sandbox_ready: bool = False
     sandbox_exists: bool = False
     sandbox_failure: Failure | None = None
@@ -178,6 +184,7 @@ class PodRecord:
         """The durable part, ready for JSON."""
         return {
             **{key: getattr(self, key) for key in _POD_DURABLE},
+            "restoring": list(self.restoring),
             "containers": {name: record.document() for name, record in self.containers.items()},
         }
 
@@ -185,6 +192,7 @@ class PodRecord:
     def from_document(cls, document: Mapping[str, Any]) -> Self:
         known: dict[str, Any] = {key: document[key] for key in _POD_DURABLE if key in document}
         known["addresses"] = tuple(known.get("addresses", ()))
+        known["restoring"] = list(known.get("restoring", ()))
         containers = {n: ContainerRecord.from_document(d) for n, d in document.get("containers", {}).items()}
         return cls(containers=containers, **known)
 
@@ -204,4 +212,7 @@ _POD_DURABLE = (
     "end_message",
     "disruption",
     "finished",
+    "checkpoint",
+    "restored_from",
+    "restoring",
 )

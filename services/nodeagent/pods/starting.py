@@ -7,9 +7,11 @@ started. A start that is repeated names the same container, so the keeper starts
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from services.nodeagent import metrics
+from services.nodeagent.checkpoint import capture
 from services.nodeagent.environment import ConfigurationError
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import container_id
@@ -23,12 +25,14 @@ from services.nodeagent.pods.setting import PodSetting
 from services.nodeagent.pods.static import is_static
 from services.nodeagent.pods.termination import START_ERROR_CODE
 from services.nodeagent.runtime.client import StartError
-from services.nodeagent.runtime.model import ContainerSpec
+from services.nodeagent.runtime.model import ContainerSpec, ContainerState
 from shared.errors import RuntimeFailure
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 10.0
+# the keeper's word for a start that was cut short with it, which says nothing about the next one
+INTERRUPTED_CODE = 137
 
 
 async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any], attempt: int, image: Image) -> None:
@@ -54,14 +58,15 @@ async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any],
     container.image, container.image_id = begun.image, begun.image_id
     container.user = (built.uid, built.gid, tuple(built.groups or (built.gid,)))
     container.stop_signal = built.stop_signal
-    container.post_start_done = not (spec.get("lifecycle") or {}).get("postStart")
+    images = tools.arrivals.images(record, name)
+    container.post_start_done = images is not None or not (spec.get("lifecycle") or {}).get("postStart")
     tools.checkpoints.save_record(record)
     _make_files(setting, built, container)
     write_pod_document(setting, tools.node.name)
     tools.images.hold(image.id, container.container_id)
     tools.events.pod(pod, "Normal", "Created", f"Created container: {name}", name)
     try:
-        state = await tools.runtime.start_container(built)
+        state = await _begin(tools, setting, built, images)
     except StartError as exc:
         _broke(tools, pod, container, exc)
         return
@@ -75,7 +80,28 @@ async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any],
     metrics.started_containers.labels(_type(pod, name)).inc()
     for warning in state.warnings:
         tools.events.pod(pod, "Warning", "ContainerDegraded", warning, name)
-    tools.events.pod(pod, "Normal", "Started", f"Started container {name}", name)
+    if images is None:
+        tools.events.pod(pod, "Normal", "Started", f"Started container {name}", name)
+    else:
+        tools.events.pod(pod, "Normal", "Restored", f"Restored container {name} from its checkpoint", name)
+
+
+async def _begin(tools: Facilities, setting: PodSetting, built: ContainerSpec, images: Path | None) -> ContainerState:
+    """Start a container from its image, or go on with the processes in `images`, which is tried once."""
+    if images is None:
+        return await tools.runtime.start_container(built)
+    record = setting.record
+    try:
+        await tools.arrivals.lay_out(setting, built.name, capture.shared_memory_path(tools, record))
+        state = await tools.runtime.restore_container(built, str(images))
+    except StartError as exc:
+        if exc.exit_code != INTERRUPTED_CODE:
+            await tools.arrivals.done(record, built.name)
+            tools.checkpoints.save_record(record)
+        raise
+    await tools.arrivals.done(record, built.name)
+    tools.checkpoints.save_record(record)
+    return state
 
 
 def _type(pod: Mapping[str, Any], name: str) -> str:

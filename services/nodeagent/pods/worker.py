@@ -144,6 +144,10 @@ class PodWorker:
                 self._tools.images.hold(image.id, container.container_id)
         self._wake.set()
 
+    def poke(self) -> None:
+        """Something else has changed the record."""
+        self._wake.set()
+
     def reconnect(self) -> None:
         """The pod's interface or address is gone although its sandbox is there: make them again."""
         log.warning("pod %s has lost its network", self.setting.layout.name)

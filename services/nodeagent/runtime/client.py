@@ -37,6 +37,7 @@ Interfaces = list[InterfaceStats]
 Build = Callable[[Any, Numbers], Any]
 
 REQUEST_TIMEOUT_S = 60.0
+CHECKPOINT_TIMEOUT_S = 600.0
 RECONNECT_FIRST_S = 0.02
 RECONNECT_MAX_S = 1.0
 
@@ -140,6 +141,17 @@ class KeeperClient:
         StartError if the program could not be executed or its surroundings not be made.
         """
         return decode(ContainerState, await self._request("start_container", {"spec": encode(spec)}))
+
+    async def checkpoint_container(self, container_id: str, images: str) -> None:
+        """Write the processes of a paused container to a directory; they stay paused. RuntimeFailure says why not."""
+        await self._request(
+            "checkpoint_container", {"id": container_id, "images": images}, timeout_s=CHECKPOINT_TIMEOUT_S
+        )
+
+    async def restore_container(self, spec: ContainerSpec, images: str) -> ContainerState:
+        """Like `start_container`, with the processes that `checkpoint_container` wrote to a directory."""
+        args = {"spec": encode(spec), "images": images}
+        return decode(ContainerState, await self._request("restore_container", args, timeout_s=CHECKPOINT_TIMEOUT_S))
 
     async def signal(self, container_id: str, signum: int, *, everyone: bool = False) -> None:
         """Signal the first process, or all of the container's. An exited container is no error."""

@@ -25,9 +25,15 @@ def own_path() -> str:
 
 
 def subtree(root: str) -> str:
-    """The path below `root`, a mount of cgroup2, of the outermost delegated group this process is in, else ""."""
+    """The path below `root`, a mount of cgroup2, of the outermost delegated group this process is in, else "".
+
+    A login session is no service: what a user's manager was handed ends when that user leaves.
+    """
+    own = own_path()
+    if own.startswith("/user.slice/"):
+        return ""
     path = ""
-    for part in own_path().split("/")[1:]:
+    for part in own.split("/")[1:]:
         if part in ("", ".."):
             return ""  # the root, or a group that this namespace does not show
         path += f"/{part}"

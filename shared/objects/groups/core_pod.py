@@ -296,10 +296,12 @@ package.resource(
     subresources=(
         subresource("attach", "PodAttachOptions", verbs=("create", "get")),
         subresource("binding", "Binding", verbs=("create",)),
+        subresource("checkpoint", "Pod", verbs=("create",)),
         subresource("ephemeralcontainers", "Pod"),
         subresource("eviction", "Eviction", verbs=("create",), api_version="policy/v1"),
         subresource("exec", "PodExecOptions", verbs=("create", "get")),
         subresource("log", "Pod", verbs=("get",)),
+        subresource("migrate", "Binding", verbs=("create",)),
         subresource("portforward", "PodPortForwardOptions", verbs=("create", "get")),
         subresource("proxy", "PodProxyOptions", verbs=PROXIED),
         subresource("resize", "Pod"),

@@ -37,6 +37,16 @@ async def test_containers_and_their_limits_stay_below_the_units_group(node: Node
     assert outside() == before
 
 
+def test_the_shipped_unit_is_understood() -> None:
+    unit = Path(__file__).parents[3] / "deploy/systemd/wherry.service"
+    program = Path("/usr/local/bin/wherry")
+    if not program.exists():
+        program.symlink_to("/bin/true")  # in the guest's own layer
+    answer = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    complaints = [line for line in answer.stderr.splitlines() if unit.name in line and "DelegateSubgroup" not in line]
+    assert (answer.returncode, complaints) == (0, [])
+
+
 def test_the_check_finds_everything_inside_the_unit() -> None:
     before = outside()
     words = [sys.executable, "-m", "shared.cli.main", "check"]

@@ -200,8 +200,8 @@ async def test_a_node_lets_the_volumes_it_made_go_and_no_others(api: MemoryApi) 
             {
                 "metadata": {
                     "name": name,
-                    "finalizers": ["wherry.dev/local-path"],
-                    "annotations": {"pv.kubernetes.io/provisioned-by": "wherry.dev/local-path"},
+                    "finalizers": ["wherry.io/local-path"],
+                    "annotations": {"pv.kubernetes.io/provisioned-by": "wherry.io/local-path"},
                 },
                 "spec": {
                     "capacity": {"storage": "1Gi"},

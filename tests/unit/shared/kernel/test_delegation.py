@@ -11,12 +11,13 @@ from shared.kernel.cgroups import delegation
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tree in which system.slice/w.service and the group below it are marked."""
-    marked = tmp_path / "system.slice/w.service"
+    """A tree in which system.slice/w.service, the group below it and the service of a user's manager are marked."""
+    marked, session = tmp_path / "system.slice/w.service", tmp_path / "user.slice/user-0.slice/user@0.service"
     (marked / "inner/most").mkdir(parents=True)
+    session.mkdir(parents=True)
 
     def mark(path: str, name: str) -> bytes:
-        if name == "trusted.delegate" and path in (str(marked), str(marked / "inner")):
+        if name == "trusted.delegate" and path in (str(marked), str(marked / "inner"), str(session)):
             return b"1"
         raise OSError(61, "no such attribute")
 
@@ -32,6 +33,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("/system.slice/w.service", "/system.slice/w.service"),
         ("/system.slice/w.service/inner/most", "/system.slice/w.service"),
         ("/../other.service", ""),
+        ("/user.slice/user-0.slice/user@0.service/app.slice/terminal.scope", ""),
     ],
 )
 def test_the_outermost_marked_group_around_the_process_is_ours(

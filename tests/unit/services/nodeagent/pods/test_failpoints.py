@@ -51,11 +51,11 @@ class MortalNode(FakeNode):
 
     def facilities(self, manager):
         tools = super().facilities(manager)
-        directories, volumes = tools.volume_hooks
+        directories, volumes, *others = tools.volume_hooks
         kept = self.points.around(tools.checkpoints, "checkpoints", "save_record", "save_pod")
         directories._checkpoints = kept
         mounted = self.points.around(volumes, "volumes", "prepare", "cleanup")
-        return dataclasses.replace(tools, checkpoints=kept, volume_hooks=(directories, mounted))
+        return dataclasses.replace(tools, checkpoints=kept, volume_hooks=(directories, mounted, *others))
 
     async def keep_alive(self):
         """What the supervisor does."""
