@@ -20,6 +20,7 @@ EXPIRES_S = 2.0
 # the last message may lie on a replica that lags behind; this long without any message is too long
 SILENCE_S = 10.0
 INACTIVE_S = 60.0
+RETRY_S = 0.05
 
 _SECOND = 1_000_000_000
 
@@ -103,6 +104,10 @@ class _Scanner:
             headers = message.headers
             if not message.reply and headers and "Status" in headers:
                 if headers["Status"] in ("408", "409") and "Nats-Pending-Messages" in headers:
+                    return found
+                if headers["Status"] == "503":
+                    # among several servers, the one asked may hear a moment later of a consumer on another
+                    await asyncio.sleep(RETRY_S)
                     return found
                 raise BusError(f"stream {self._stream}: status {headers['Status']} {headers.get('Description', '')}")
             found.append(self._delivery(message))

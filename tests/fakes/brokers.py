@@ -47,6 +47,9 @@ class TestBroker(Protocol):
 
     __test__ = False
 
+    @property
+    def replicas(self) -> int: ...
+
     async def connect(self, user: str = "admin") -> Bus: ...
 
     async def kill(self) -> None: ...
@@ -55,6 +58,8 @@ class TestBroker(Protocol):
 
 
 class FakeTestBroker:
+    replicas = 1
+
     def __init__(self, broker: FakeBroker) -> None:
         self._broker = broker
 
@@ -69,7 +74,8 @@ class FakeTestBroker:
 
 
 class RealTestBroker:
-    def __init__(self, server: NatsServer, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, server: NatsServer, stack: contextlib.AsyncExitStack, replicas: int = 1) -> None:
+        self.replicas = replicas
         self._server = server
         self._stack = stack
         self._buses: list[Bus] = []

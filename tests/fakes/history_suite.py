@@ -72,7 +72,7 @@ class Scene:
 @asynccontextmanager
 async def scene(broker: TestBroker, revisions: int = 100) -> AsyncIterator[Scene]:
     bus = await broker.connect("apiserver")
-    await ensure_streams(bus, revisions=revisions)
+    await ensure_streams(bus, broker.replicas, revisions)
     cache = Cache()
     feed = Feed(bus, STATE, cache)
     async with running(feed.run()):
