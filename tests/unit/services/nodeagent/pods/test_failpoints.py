@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -59,6 +60,7 @@ class MortalNode(FakeNode):
 
     async def keep_alive(self):
         """What the supervisor does."""
+        threads = _own_threads()
         while True:
             await self._died.wait()
             self._died.clear()
@@ -66,8 +68,17 @@ class MortalNode(FakeNode):
             task, self._task = self._task, None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            # a process that is killed has no threads that go on beside the next one
+            threads.shutdown(cancel_futures=True)
+            threads = _own_threads()
             self.points.revive()
             self.boot()
+
+
+def _own_threads():
+    threads = ThreadPoolExecutor(4)
+    asyncio.get_running_loop().set_default_executor(threads)
+    return threads
 
 
 @pytest.fixture(autouse=True)
