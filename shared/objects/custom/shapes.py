@@ -51,9 +51,7 @@ def compiled(node: Node) -> Shape:
         case "array":
             element = compiled(node.items) if node.items is not None else DEDUCED
             return Listed(element, node.list_type or "atomic", _keys(node))
-        case "":
-            return DEDUCED
-    return _SCALARS[node.type]
+    return _SCALARS.get(node.type, DEDUCED)
 
 
 def _keys(node: Node) -> tuple[tuple[str, object], ...]:

@@ -126,11 +126,17 @@ def _extensions(schema: Schema, path: str) -> Iterator[Cause]:
     if list_type and list_type not in ("atomic", "map", "set"):
         yield unsupported(f"{path}.x-kubernetes-list-type", list_type, ("atomic", "map", "set"))
     if list_type == "set":
-        yield from _set(schema.get("items") or {}, path)
+        yield from _set(_element(schema), path)
     if list_type == "map":
-        yield from _map_keys(schema.get("items") or {}, keys, path)
+        yield from _map_keys(_element(schema), keys, path)
     elif keys:
         yield forbidden(f"{path}.x-kubernetes-list-map-keys", "must be empty if x-kubernetes-list-type is not map")
+
+
+def _element(schema: Schema) -> Schema:
+    """The schema of a list's elements; nothing where there is none or, wrongly, more than one."""
+    items = schema.get("items")
+    return items if isinstance(items, Mapping) else {}
 
 
 def _set(items: Schema, path: str) -> Iterator[Cause]:
@@ -222,7 +228,7 @@ def _values_only(schema: Schema, outer: Schema, path: str) -> Iterator[Cause]:
         yield from _values_only(one, inner, below)
     items = schema.get("items")
     if isinstance(items, Mapping):
-        yield from _values_only(items, outer.get("items") or {}, f"{path}.items")
+        yield from _values_only(items, _element(outer), f"{path}.items")
     for one, below in _junctions(schema, path):
         yield from _values_only(one, outer, below)
 

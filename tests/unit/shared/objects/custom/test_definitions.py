@@ -129,6 +129,10 @@ OBJECT = {"type": "object"}
         ({**OBJECT, "properties": {"a": {}}}, ("Required", "s.properties[a].type")),
         ({**OBJECT, "properties": {"a": {"type": "text"}}}, ("NotSupported", "s.properties[a].type")),
         ({**OBJECT, "properties": {"a": {"type": "array"}}}, ("Required", "s.properties[a].items")),
+        (
+            {**OBJECT, "properties": {"a": {"type": "array", "items": [OBJECT], "x-kubernetes-list-type": "map"}}},
+            ("Forbidden", "s.properties[a].items"),
+        ),
         ({**OBJECT, "additionalProperties": False}, ("Forbidden", "s.additionalProperties")),
         (
             {**OBJECT, "properties": {"a": OBJECT}, "additionalProperties": OBJECT},
