@@ -5,9 +5,9 @@ halves around it. Rows in which other cells tell times as well are made anew eac
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,20 +16,32 @@ from shared.objects.registry import Resource
 from shared.state.cache import Record
 
 AGE = "Age"
-# any other time would do as well: cells that differ then are not the age alone
-LATER = timedelta(days=500)
 MARK = "\0age"
 MARKED = json.encode(MARK)
 
 
 class Row(NamedTuple):
-    """Bytes before and after the age, the creation in unix seconds, and where the metadata lies in the JSON."""
+    """Bytes before and after the age, the creation in unix seconds, and where the metadata lies in the JSON.
 
+    `resource` is what the columns were of: those of a custom resource may change.
+    """
+
+    resource: Resource | None
     head: bytes
     tail: bytes
     created: float
     start: int
     end: int
+
+
+class _Clock(datetime):
+    """A present that counts how many spans are measured up to it: more than the age, and more than the age changes."""
+
+    spans = 0
+
+    def __sub__(self, other: Any) -> Any:
+        self.spans += 1
+        return super().__sub__(other)
 
 
 class _Metadata(msgspec.Struct):
@@ -42,7 +54,7 @@ def joined(resource: Resource, records: Sequence[Record], now: datetime) -> byte
     moment = now.timestamp()
     for record in records:
         row = record.row
-        if row is None:
+        if row is None or (row.resource is not resource and row is not UNSTEADY):
             row = record.row = _row(resource, record, now)
         if row is UNSTEADY:
             parts.append(json.encode(tables.row(resource, record.object, now=now)))
@@ -52,7 +64,7 @@ def joined(resource: Resource, records: Sequence[Record], now: datetime) -> byte
     return b",".join(parts)
 
 
-UNSTEADY = Row(b"", b"", 0.0, 0, 0)
+UNSTEADY = Row(None, b"", b"", 0.0, 0, 0)
 
 
 def _row(resource: Resource, record: Record, now: datetime) -> Row:
@@ -62,19 +74,18 @@ def _row(resource: Resource, record: Record, now: datetime) -> Row:
     if not created or AGE not in columns:
         return UNSTEADY
     place = columns.index(AGE)
-    row = tables.row(resource, obj, include_object="None", now=now)
-    cells, later = row["cells"], tables.row(resource, obj, include_object="None", now=now + LATER)["cells"]
-    if cells[place] != times.age(created, now):
+    clock = _Clock.fromtimestamp(now.timestamp(), UTC)
+    row = tables.row(resource, obj, include_object="None", now=clock)
+    cells = row["cells"]
+    if clock.spans != 1 or cells[place] != times.age(created, now):
         return UNSTEADY
-    cells[place] = later[place] = MARK
-    if cells != later:
-        return UNSTEADY
+    cells[place] = MARK
     del row["object"]
     head, _, tail = json.encode(row).partition(MARKED)
     metadata = bytes(msgspec.json.decode(record.json, type=_Metadata).metadata)
     start = record.json.index(b'"metadata":' + metadata) + len(b'"metadata":')
     partial = b',"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":'
-    return Row(head, tail[:-1] + partial, times.parse(created).timestamp(), start, start + len(metadata))
+    return Row(resource, head, tail[:-1] + partial, times.parse(created).timestamp(), start, start + len(metadata))
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """Rows from kept bytes are the rows that a table of the objects has, whenever they are asked for."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,6 +56,17 @@ def test_rows_tell_the_time_as_it_is(one: Record, seconds: list[int]) -> None:
         now = CREATED + timedelta(seconds=passed, milliseconds=300)
         made = msgspec.json.decode(b"[%b]" % rows.joined(resource, [one, one], now))
         assert made == [tables.row(resource, one.object, now=now)] * 2
+
+
+def test_rows_follow_the_columns_of_their_resource() -> None:
+    known = registry.by_kind("v1", "ConfigMap")
+    assert known is not None
+    one = RECORDS[3]
+    before = rows.joined(known, [one], CREATED)
+    changed = dataclasses.replace(known)
+    assert rows.joined(changed, [one], CREATED) == before
+    assert one.row.resource is changed
+    assert rows.joined(known, [one], CREATED) == before
 
 
 def test_a_record_forgets_the_decoded_form_and_finds_it_again() -> None:
