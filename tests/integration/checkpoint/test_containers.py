@@ -86,5 +86,5 @@ async def test_a_container_that_runs_on_or_shares_processes_is_refused(node: Nod
     await node.sandbox("shared", share_process=True)
     await node.start("s", "sleep", "1000", sandbox_id="shared")
     await node.runtime.pause("s")
-    with pytest.raises(RuntimeFailure, match="shareProcessNamespace"):
+    with pytest.raises(RuntimeFailure, match="shares its processes with others"):
         await node.runtime.checkpoint_container("s", str(tmp_path))

@@ -28,7 +28,7 @@ from tests.integration.runtime.test_layouts import groups_of
 
 directory, layout, subtree = sys.argv[1:]
 loop = Loop()
-Keeper(loop, directory + "/keeper", directory + "/keeper.sock", groups_of(layout, subtree)).start()
+Keeper(loop, directory + "/keeper", directory + "/keeper.sock", groups_of(layout, subtree)).start({})
 loop.run()
 """
 
