@@ -180,6 +180,7 @@ def resumed(old: PodRecord, running: list[str], uid: str, identity: str) -> PodR
             container.attempt -= 1
             container.container_id = ""
             container.phase, container.termination = Phase.ABSENT, None
+            container.suspended = False  # it is again as soon as it runs
     return record
 
 

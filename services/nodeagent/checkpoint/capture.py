@@ -123,9 +123,10 @@ def shared_memory_path(tools: Facilities, record: PodRecord) -> Path:
 
 
 async def thaw(tools: Facilities, record: PodRecord) -> None:
-    """Let the containers go on and forget that they were frozen. RuntimeFailure if the keeper cannot be reached."""
+    """Let the containers go on, but those that are suspended, and forget that they were frozen. RuntimeFailure if the
+    keeper cannot be reached."""
     for container in record.containers.values():
-        if container.running:
+        if container.running and not container.suspended:
             with suppress(NotRunning, UnknownId):
                 await tools.runtime.resume(container.container_id)
     record.checkpoint = ""

@@ -1,6 +1,7 @@
 """Pods that are frozen, sent and restored, on nodes whose runtime and criu are fakes."""
 
 import asyncio
+import copy
 import hashlib
 import io
 import json
@@ -232,6 +233,19 @@ async def test_a_pod_goes_on_where_it_was_when_its_migration_is_given_up(rig):
     await eventually(lambda: rig.paused() == {"web": False}, "the container to go on")
     [condition] = [c for c in rig.node.status()["conditions"] if c["type"] == capture.MIGRATING]
     assert (condition["status"], condition["reason"]) == ("False", "Aborted")
+
+
+async def test_a_suspended_container_stays_so_after_a_checkpoint(rig):
+    await rig.start()
+    worker = rig.node.manager.find("default", "p")
+    changed = copy.deepcopy(rig.node.object())
+    changed["metadata"]["annotations"] = {"wherry.io/suspended": "*"}
+    rig.node.create(changed)
+    await eventually(lambda: rig.paused() == {"web": True}, "the suspension")
+    stream, _data, _mark = await rig.take()
+    await stream.close()
+    await eventually(lambda: not worker.record.checkpoint, "the end of the checkpoint")
+    assert rig.paused() == {"web": True}
 
 
 async def test_a_pod_stays_frozen_until_the_api_agrees_that_its_migration_is_off(rig, monkeypatch):
