@@ -161,7 +161,7 @@ def _resource_list(served: GroupVersion) -> Object:
     resources = []
     for resource in served.resources:
         resources.append(_legacy(resource))
-        resources += [_legacy_subresource(resource, one) for one in resource.subresources]
+        resources += [_legacy_subresource(resource, one) for one in resource.subresources if not one.own]
     head: Object = {"kind": "APIResourceList", "groupVersion": served.name, "resources": resources}
     return head | {"apiVersion": "v1"} if served.group else head
 
@@ -222,10 +222,11 @@ def _aggregated_resource(resource: Resource) -> Object:
         shown["shortNames"] = list(resource.short_names)
     if resource.categories:
         shown["categories"] = list(resource.categories)
-    if resource.subresources:
+    subresources = [one for one in resource.subresources if not one.own]
+    if subresources:
         shown["subresources"] = [
             {"subresource": one.name, "responseKind": _response_kind(resource, one), "verbs": sorted(one.verbs)}
-            for one in sorted(resource.subresources, key=lambda one: one.name)
+            for one in sorted(subresources, key=lambda one: one.name)
         ]
     return shown
 

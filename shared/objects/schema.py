@@ -51,13 +51,17 @@ class Column(NamedTuple):
 
 
 class Subresource(NamedTuple):
-    """A subresource and the kind it speaks, for example scale speaking autoscaling/v1 Scale."""
+    """A subresource and the kind it speaks, for example scale speaking autoscaling/v1 Scale.
+
+    `own` marks those that Kubernetes does not have; discovery and OpenAPI describe its API and leave them out.
+    """
 
     name: str
     group: str
     version: str
     kind: str
     verbs: tuple[str, ...]
+    own: bool = False
 
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -204,11 +208,16 @@ def column(name: str, type: str = "string", *, format: str = "", priority: int =
 
 
 def subresource(
-    name: str, kind: str, *, verbs: tuple[str, ...] = ("get", "patch", "update"), api_version: str = ""
+    name: str,
+    kind: str,
+    *,
+    verbs: tuple[str, ...] = ("get", "patch", "update"),
+    api_version: str = "",
+    own: bool = False,
 ) -> Subresource:
     """Declare a subresource; without `api_version` it speaks a kind of the resource's own group version."""
     group, _, version = api_version.rpartition("/")
-    return Subresource(name, group, version, kind, verbs)
+    return Subresource(name, group, version, kind, verbs, own)
 
 
 def field(name: str, number: int | str, type: str, **options: Any) -> Declared:  # noqa: A002

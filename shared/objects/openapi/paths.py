@@ -76,7 +76,7 @@ def operations(resources: Iterable[Resource]) -> dict[str, Any]:
         found |= _item_paths(resource)
         if "watch" in resource.verbs:
             found |= _watch_paths(resource)
-        for one in resource.subresources:
+        for one in (one for one in resource.subresources if not one.own):
             found |= _subresource_paths(resource, one)
     return dict(sorted(found.items()))
 

@@ -74,3 +74,9 @@ async def test_requests_can_be_measured(api: MemoryApi) -> None:
 )
 async def test_what_is_not_served(api: MemoryApi, method: str, path: str, code: int) -> None:
     assert await api.code(method, path, {}) == code
+
+
+async def test_what_kubernetes_does_not_have_is_served_and_not_described(api: MemoryApi) -> None:
+    names = {one["name"] for one in (await api.get("/api/v1"))["resources"]}
+    assert "pods/exec" in names
+    assert not names & {"pods/checkpoint", "pods/migrate"}
