@@ -1,6 +1,7 @@
 """PATCH bodies -> a new object, by media type; what a bad patch is answered with."""
 
 import re
+from json import JSONDecodeError
 
 from services.apiserver.decoding import body_of, keep_reset, validation_level
 from services.apiserver.failures import bad_request, invalid, plain, unsupported_patch
@@ -32,7 +33,10 @@ def read_patch(request: Request, media: str) -> object:
     try:
         document = json.parse(request.body)
     except BadRequest as exc:
-        raise bad_request(f"error decoding patch: {exc.message.removeprefix(UNPARSED)}") from exc
+        # a patch says nothing of a version and kind that were looked for
+        why = exc.__cause__
+        problem = json.syntax_error(why) if isinstance(why, JSONDecodeError) else exc.message.removeprefix(UNPARSED)
+        raise bad_request(f"error decoding patch: {problem}") from exc
     wanted, shape = (list, "[]handlers.jsonPatchOp") if media == JSON_PATCH else (dict, "map[string]interface {}")
     if not isinstance(document, wanted):
         given = json.json_type(document)
@@ -45,7 +49,10 @@ def read_configuration(request: Request, resource: Resource) -> Object:
     try:
         decoded = body_of(request)
     except BadRequest as exc:
-        raise bad_request(f"error decoding YAML: {exc.message.removeprefix(UNPARSED)}") from exc
+        problem = exc.message.removeprefix(UNPARSED).removeprefix("the object provided is unrecognized: ")
+        if problem.startswith("yaml: "):
+            problem = f"error converting YAML to JSON: {problem}"
+        raise bad_request(f"error decoding YAML: {problem}") from exc
     config = decoded.object
     level = validation_level(request)
     if decoded.duplicates and level == "Strict":

@@ -168,7 +168,8 @@ class Writer:
             message = "Required value: is required for apply patch"
             raise _invalid_options("FieldValueRequired", message, "fieldManager")
         config = patching.read_configuration(request, resource)
-        _set_namespace(resource, config, target.namespace)
+        # a namespace that the configuration leaves out is not added: complaints and ownership tell what the client said
+        _check_namespace(resource, config["metadata"], target.namespace)
         _check_name(config, target.name)
         expected = expected_revision(config)
 
@@ -188,6 +189,7 @@ class Writer:
             config["metadata"].pop("resourceVersion", None)
             obj, owned = ownership.applied(request, resource, None, config, "")
             obj = meta.copy(obj)
+            _set_namespace(resource, obj, target.namespace)
             patching.conform(resource, obj)
             try:
                 return item(resource, await self._create(request, resource, obj, owned), 201)
@@ -388,12 +390,16 @@ def _set_namespace(resource: Resource, obj: Object, namespace: str) -> None:
     metadata = obj.setdefault("metadata", {})
     if metadata is None:
         metadata = obj["metadata"] = {}
+    _check_namespace(resource, metadata, namespace)
+    if resource.namespaced:
+        metadata["namespace"] = namespace
+
+
+def _check_namespace(resource: Resource, metadata: Object, namespace: str) -> None:
     if not resource.namespaced:
         metadata.pop("namespace", None)
-        return
-    if metadata.get("namespace") not in (None, "", namespace):
+    elif metadata.get("namespace") not in (None, "", namespace):
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-    metadata["namespace"] = namespace
 
 
 def _check_name(obj: Object, name: str) -> None:

@@ -75,7 +75,8 @@ def claim_kind(struct: Struct, obj: Object) -> None:
             raise BadRequest(
                 f"the API version in the data ({said_version}) does not match the expected API version ({api_version})"
             )
-        raise BadRequest(f"{where}: {said.go_name} is not {struct.go_name}")
+        internal = f"{struct.package.split('/')[-2]}.{struct.name}"
+        raise BadRequest(f"{where}: converting ({said.go_name}) to ({internal}): unknown conversion")
     obj["apiVersion"], obj["kind"] = api_version, struct.name
 
 

@@ -133,7 +133,7 @@ def _parse_json(data: bytes) -> tuple[Any, list[str]]:
         except _KeyTwiceError:
             value = _last_wins(_pairs_decoder.decode(text), "", duplicates)
     except json.JSONDecodeError as exc:
-        raise _unrecognized(f"json parse error: {_go_syntax_error(exc)}", data) from exc
+        raise _unrecognized(f"json parse error: {syntax_error(exc)}", data) from exc
     except RecursionError as exc:
         raise BadRequest(f"body is nested deeper than {MAX_DEPTH} levels") from exc
     except ValueError as exc:
@@ -182,16 +182,24 @@ def _unrecognized(why: str, data: bytes) -> BadRequest:
     return BadRequest(f"the object provided is unrecognized: couldn't get version/kind; {why} ({shown})")
 
 
-def _go_syntax_error(exc: json.JSONDecodeError) -> str:
+def syntax_error(exc: json.JSONDecodeError) -> str:
+    """What Go's JSON package says of the same mistake."""
     rest = exc.doc[exc.pos :].lstrip(" \t\r\n")
     if not rest or exc.msg.startswith("Unterminated string"):
         return "unexpected end of JSON input"
     if exc.msg == "Extra data":
         return f"invalid character {rest[0]!r} after top-level value"
     if exc.msg.startswith("Invalid control character"):
-        return f"invalid character {exc.doc[exc.pos]!r} in string literal"
+        return f"invalid character {exc.doc[exc.pos]!r} in string"
     if exc.msg.startswith("Expecting ','"):
         return f"invalid character {rest[0]!r} after value"
+    if exc.msg.startswith("Expecting property name"):
+        return f"invalid character {rest[0]!r} looking for beginning of object key string"
+    for literal in ("null", "true", "false"):
+        if rest[0] == literal[0]:
+            for given, expected in zip(rest, literal, strict=False):
+                if given != expected:
+                    return f"invalid character {given!r} in literal {literal} (expecting {expected!r})"
     return f"invalid character {rest[0]!r} looking for beginning of value"
 
 
@@ -324,7 +332,9 @@ def _parse_yaml(data: bytes) -> tuple[Any, list[str]]:
 
 def _one_line(exc: Exception) -> str:
     if isinstance(exc, yaml.MarkedYAMLError) and exc.problem_mark is not None:
-        return f"line {exc.problem_mark.line + 1}: {exc.problem}"
+        # go-yaml counts the lines of what its parser, not its scanner, complains of from 0, and then hides a 0
+        line = exc.problem_mark.line + isinstance(exc, yaml.scanner.ScannerError)
+        return f"line {line}: {exc.problem}" if line else str(exc.problem)
     return str(exc).replace("\n", " ")
 
 

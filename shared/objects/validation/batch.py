@@ -35,8 +35,8 @@ def job_spec(spec: Object) -> list[Cause]:
     ):
         found += not_negative(f"spec.{key}", spec.get(key))
     found += _completion_mode(spec)
-    found += _template(spec)
     found += _failure_policy(spec)
+    found += _template(spec)
     return found
 
 
@@ -69,7 +69,7 @@ def _selector(obj: Object, spec: Object) -> list[Cause]:
     readable = not any(one.field.startswith("spec.selector.") for one in found)
     if readable and not selectors.from_label_selector(selector).matches(labels):
         detail = "`selector` does not match template `labels`"
-        found.append(invalid("spec.template.metadata.labels", labels, detail))
+        found.append(invalid("spec.template.metadata.labels", dict(sorted((labels or {}).items())), detail))
     return found
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from shared.objects.json import syntax_error
 from shared.objects.validation import names
 from shared.objects.validation.causes import Cause, forbidden, invalid, required, too_long
 
@@ -64,6 +65,8 @@ def secret(obj: Object) -> list[Cause]:
 def _docker_config(key: str, encoded: str) -> list[Cause]:
     try:
         json.loads(base64.b64decode(encoded))
+    except json.JSONDecodeError as exc:
+        return [invalid(f"data[{key}]", "<secret contents redacted>", syntax_error(exc))]
     except ValueError as exc:
         return [invalid(f"data[{key}]", "<secret contents redacted>", str(exc).lower())]
     return []

@@ -192,9 +192,9 @@ def _environment(at: str, variables: Iterable[Object]) -> list[Cause]:
             found += [invalid(f"{field}.name", name, text) for text in names.environment_variable(name)]
         source = variable.get("valueFrom")
         if source is not None:
+            found += _environment_source(f"{field}.valueFrom", source)
             if variable.get("value"):
                 found.append(invalid(f"{field}.valueFrom", "", "may not be specified when `value` is not empty"))
-            found += _environment_source(f"{field}.valueFrom", source)
     return found
 
 
@@ -324,9 +324,9 @@ def _probe(at: str, probe: Object, *, only_one_success: bool) -> list[Cause]:
 
 def _handler(at: str, handler: Object) -> list[Cause]:
     given = [key for key in _HANDLERS if key in handler]
-    found = [forbidden(f"{at}.{key}", "may not specify more than 1 handler type") for key in given[1:]]
     if not given:
         return [required(at, "must specify a handler type")]
+    found: list[Cause] = []
     match given[0]:
         case "exec":
             if not handler["exec"].get("command"):
@@ -341,7 +341,7 @@ def _handler(at: str, handler: Object) -> list[Cause]:
                 found += one_of(f"{at}.httpGet.scheme", action.get("scheme"), ("HTTP", "HTTPS"))
         case "sleep":
             found += not_negative(f"{at}.sleep.seconds", handler["sleep"].get("seconds"))
-    return found
+    return found + [forbidden(f"{at}.{key}", "may not specify more than 1 handler type") for key in given[1:]]
 
 
 def resources(at: str, given: Object) -> list[Cause]:

@@ -60,8 +60,8 @@ def update(obj: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
         added = [one for one in metadata.get("finalizers") or () if one not in (before.get("finalizers") or ())]
         if added:
             listed = ", ".join(f'"{one}"' for one in added)
-            detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {{{listed}}}"
-            found.append(forbidden("metadata.finalizers", detail))
+            detail = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            found.append(forbidden("metadata.finalizers", f"{detail} []string{{{listed}}}"))
     return found + _common(metadata, str(obj.get("apiVersion") or ""))
 
 

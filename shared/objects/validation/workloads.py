@@ -121,7 +121,7 @@ def _strategy(strategy: Object) -> list[Cause]:
 def _rolling(at: str, rolling: Object, *, limit_surge: bool) -> list[Cause]:
     found: list[Cause] = []
     surge, unavailable = rolling.get("maxSurge", 0), rolling.get("maxUnavailable", 0)
-    for key, value, limited in (("maxUnavailable", unavailable, True), ("maxSurge", surge, limit_surge)):
+    for key, value, limited in (("maxSurge", surge, limit_surge), ("maxUnavailable", unavailable, True)):
         complaints = names.percent_or_number(value)
         found += [invalid(f"{at}.{key}", value, one) for one in complaints]
         if limited and not complaints and isinstance(value, str) and int(value[:-1]) > 100:

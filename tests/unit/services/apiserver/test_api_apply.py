@@ -121,6 +121,22 @@ async def test_the_status_is_owned_through_its_own_path(api: MemoryApi) -> None:
     assert changed["spec"] == made["spec"]
 
 
+async def test_an_apply_is_told_that_its_yaml_cannot_become_json(api: MemoryApi) -> None:
+    headers = {"content-type": PATCHES["apply"]}
+    failed = await api.failure("PATCH", f"{URL}?fieldManager=m", b"a: [unclosed\n", headers=headers)
+    problem = "yaml: line 1: did not find expected ',' or ']'"
+    assert failed.message == f"error decoding YAML: error converting YAML to JSON: {problem}"
+
+
+async def test_the_namespace_of_an_apply_may_be_left_out_but_not_be_another(api: MemoryApi) -> None:
+    made = await apply(api, config(a="1"), "alpha")
+    assert made["metadata"]["namespace"] == "default"
+    other = config(a="1")
+    other["metadata"]["namespace"] = "other"
+    with pytest.raises(BadRequest):
+        await apply(api, other, "alpha")
+
+
 @pytest.mark.parametrize(
     ("query", "body", "error"),
     [
@@ -141,7 +157,8 @@ async def test_unknown_fields_and_repeated_keys_cannot_be_owned(api: MemoryApi) 
         "PATCH", f"{URL}?fieldManager=m", config() | {"bogus": 1}, headers={"content-type": PATCHES["apply"]}
     )
     assert (unknown.code, unknown.reason) == (500, "")
-    assert unknown.message.endswith(".bogus: field not declared in schema")
+    where = "failed to create typed patch object (/c; /v1, Kind=ConfigMap)"
+    assert unknown.message == f"{where}: .bogus: field not declared in schema"
     twice = deployment({"name": "a", "image": "a:1"}, {"name": "a", "image": "a:2"})
     repeated = await api.failure(
         "PATCH", f"{DEPLOYMENT}?fieldManager=m", twice, headers={"content-type": PATCHES["apply"]}

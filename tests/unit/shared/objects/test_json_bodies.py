@@ -45,6 +45,9 @@ def test_a_null_body_is_an_empty_object() -> None:
         (b"{} trailing", "invalid character 't' after top-level value"),
         (b'{"k":"a\tb"}', "invalid character '\\t' in string"),
         (b'{"a":NaN}', "invalid character 'N'"),
+        (b"not json", "invalid character 'o' in literal null (expecting 'u')"),
+        (b'{"a":treu}', "invalid character 'e' in literal true (expecting 'u')"),
+        (b"{a:1}", "invalid character 'a' looking for beginning of object key string"),
         (b'{"a":1e999}', "out of range"),
         (b"\xff{}", "not UTF-8"),
         (b"[]", "array"),
@@ -57,6 +60,20 @@ def test_a_malformed_body_is_refused(body: bytes, complaint: str) -> None:
     with pytest.raises(BadRequest) as caught:
         json.decode(body)
     assert complaint in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (b"a: [unclosed\n", "line 1: did not find expected ',' or ']'"),
+        (b"a: 1\nb: 'x\n", "line 3: found unexpected end of stream"),
+        (b"a: ]", "did not find expected node content"),
+    ],
+)
+def test_a_mistake_in_yaml_is_at_the_line_that_go_yaml_names(body: bytes, complaint: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        json.decode(body, "application/yaml")
+    assert caught.value.message == f"the object provided is unrecognized: yaml: {complaint}"
 
 
 def test_what_utf8_and_64_bits_cannot_hold_is_read_as_go_reads_it() -> None:

@@ -522,6 +522,50 @@ def test_causes_are_worded_as_kubernetes_words_them() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("api_version", "kind", "obj", "fields"),
+    [
+        (
+            "v1",
+            "Pod",
+            container(readinessProbe={"tcpSocket": {"port": 1}, "exec": {"command": []}}),
+            ["readinessProbe.exec.command", "readinessProbe.tcpSocket"],
+        ),
+        (
+            "v1",
+            "Pod",
+            container(env=[{"name": "e", "value": "v", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}]),
+            ["env[0].valueFrom.fieldRef.fieldPath", "env[0].valueFrom"],
+        ),
+        (
+            "apps/v1",
+            "Deployment",
+            {
+                "spec": {
+                    "selector": {"matchLabels": LABELS},
+                    "template": TEMPLATE,
+                    "strategy": {"rollingUpdate": {"maxSurge": "ten", "maxUnavailable": "150%"}},
+                }
+            },
+            ["rollingUpdate.maxSurge", "rollingUpdate.maxUnavailable"],
+        ),
+    ],
+)
+def test_several_causes_are_in_the_order_of_kubernetes(
+    api_version: str, kind: str, obj: dict[str, Any], fields: list[str]
+) -> None:
+    causes = validation.validate_create(served(api_version, kind), prepared(api_version, kind, obj))
+    assert [one.field.removeprefix("spec.containers[0].").removeprefix("spec.strategy.") for one in causes] == fields
+
+
+def test_a_secret_of_registry_credentials_that_is_no_json_is_told_so_as_kubernetes_does() -> None:
+    secret = {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "bm90IGpzb24="}}
+    causes = validation.validate_create(served("v1", "Secret"), prepared("v1", "Secret", secret))
+    assert [one.message for one in causes] == [
+        "Invalid value: \"<secret contents redacted>\": invalid character 'o' in literal null (expecting 'u')"
+    ]
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([one for one in registry.all_resources() if len(one.verbs) > 1]).flatmap(
