@@ -548,6 +548,8 @@ class Containers(Checkpointing):
             self.held[container_id] = container
             if container.alive:
                 self._adopt(container)
+            elif container.spec.runtime:
+                self._leave_nothing(container)
             else:
                 container.group_removed = self._groups.remove(container.cgroup)
         for container_id, master in terminals.items():
