@@ -58,6 +58,7 @@ def bundle(directory: Path, layer: Path) -> Path:
 
 
 def _command(words: list[str], **options: Any) -> None:
+    options.setdefault("env", {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"})
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
 
 
