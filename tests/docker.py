@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.kernel import mounts
+from shared.kernel.cgroups import groups
 
 START_S = 60.0
 CLIENT = "/usr/bin/docker"  # Debian's, beside the daemon of the same version
@@ -82,3 +83,5 @@ def daemon(directory: Path, runtimes: Mapping[str, str] | None = None) -> Iterat
         process.terminate()
         process.wait()
         mounts.unmount_below(directory)
+        roots = {point.target for point in mounts.mount_points() if point.kind in ("cgroup", "cgroup2")}
+        groups.remove_directories(roots, f"/{directory.name}", parents=False)  # the daemon leaves its parent group
