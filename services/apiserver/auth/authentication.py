@@ -1,5 +1,6 @@
 """Credentials -> the caller: client certificates and bearer tokens."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from shared.identity.users import (
 )
 from shared.objects import registry
 
+# how a script in a browser brings its token (kube-apiserver's websocket authenticator)
+BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 BOUND_KINDS = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 Certificate = Mapping[str, Any]
@@ -36,6 +39,8 @@ class Authenticator:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
+            token = _token_of_browser(headers)
+        if not token:
             return ANONYMOUS
         try:
             verified = tokens.verify(self.key, token)
@@ -70,6 +75,25 @@ def authenticated(user: User) -> User:
     if AUTHENTICATED in user.groups:
         return user
     return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
+
+
+def _token_of_browser(headers: Mapping[str, str]) -> str:
+    """The token among the subprotocols of a WebSocket, where scripts in a browser may set no other header; "" if none.
+
+    Unauthorized unless there is one of them, and another protocol beside it, as for Kubernetes.
+    """
+    if headers.get("upgrade", "").lower() != "websocket":
+        return ""
+    offered = [one.strip() for one in headers.get("sec-websocket-protocol", "").split(",")]
+    encoded = [one.removeprefix(BEARER_PROTOCOL) for one in offered if one.startswith(BEARER_PROTOCOL)]
+    if not encoded:
+        return ""
+    if len(encoded) > 1 or len(offered) == 1:
+        raise unauthorized()
+    try:
+        return base64.urlsafe_b64decode(encoded[0] + "=" * (-len(encoded[0]) % 4)).decode()
+    except ValueError:
+        raise unauthorized() from None
 
 
 def _of_certificate(certificate: Certificate) -> User:

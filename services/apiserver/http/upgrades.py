@@ -12,6 +12,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from services.apiserver import instruments, render
+from services.apiserver.auth.authentication import BEARER_PROTOCOL
 from services.apiserver.failures import MAX_BODY, bad_request, internal
 from services.apiserver.http import answers
 from services.apiserver.http.arrivals import Arrival
@@ -84,15 +85,34 @@ async def _watch(http: web.BaseRequest, request: Request, outcome: Watching) -> 
     accepted = watch_form(request)
     counter = instruments.WATCH_EVENTS.labels(resource.group, resource.version, resource.kind)
     instruments.LONG_RUNNING.labels("WATCH").inc()
-    response = web.WebSocketResponse(heartbeat=HEARTBEAT_S)
-    try:
-        await response.prepare(http)
+    # kube-apiserver agrees to any protocol a watcher names, and sends the same text frames whichever it is
+    offered = [one.strip() for one in request.headers.get("sec-websocket-protocol", "").split(",")]
+    protocols = [one for one in offered if one and not one.startswith(BEARER_PROTOCOL)][:1]
+    response = web.WebSocketResponse(protocols=protocols, heartbeat=HEARTBEAT_S)
+
+    async def send_events() -> None:
         with contextlib.suppress(ClientConnectionResetError):
             async for batch in outcome.batches:
                 for one in batch:
                     await response.send_str(render.event(resource, one, accepted, request.query).decode())
                 counter.inc(len(batch))
-            await response.close()
+
+    async def read_away() -> None:
+        # what a watcher says means nothing, but its farewell must be heard
+        async for _ in response:
+            pass
+
+    try:
+        await response.prepare(http)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(send_events(), name="events to a WebSocket"),
+                group.create_task(read_away(), name="messages of a watcher"),
+            ]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+        await response.close()
         return response
     finally:
         instruments.LONG_RUNNING.labels("WATCH").dec()

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.errors import BadRequest, Expired, Invalid, Timeout
+from shared.state import subscription
 from tests.unit.services.apiserver.memory_api import MemoryApi
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -235,3 +236,19 @@ async def test_events_are_watched_on_their_own_number_line(api: MemoryApi) -> No
     async with api.watch(url) as events:
         await api.create(url, event)
         assert await events.take(1) == [("ADDED", "e")]
+
+
+async def test_a_watcher_that_falls_too_far_behind_is_told_to_list_again(
+    api: MemoryApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "LIMIT", 3)
+    await make(api, "early")
+    async with api.watch(f"{CONFIGMAPS}?labelSelector=app=a&timeoutSeconds=60") as events:
+        for number in range(5):
+            await make(api, f"c{number}")
+        present = await events.next()
+        assert present.object["metadata"]["name"] == "early"
+        last = await events.next()
+        assert (last.type, last.object["code"], last.object["reason"]) == ("ERROR", 410, "Expired")
+        with pytest.raises(StopAsyncIteration):
+            await events.next()
