@@ -133,8 +133,11 @@ def _run_for_pid(job: Job | Addition, words: list[str], channel: Channel) -> int
     pid_file = f"{job.directory}/pid.{os.getpid()}"
     options = ["--pid-file", pid_file]
     listener = None
+    directory = -1
     if job.stdio.tty:
-        console = f"{job.directory}/console.{os.getpid()}"
+        # by way of a descriptor, because the path of a socket may have 107 bytes and a container's directory has more
+        directory = os.open(job.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        console = f"/proc/{os.getpid()}/fd/{directory}/console.{os.getpid()}"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         listener.bind(console)
         listener.listen(1)
@@ -154,6 +157,8 @@ def _run_for_pid(job: Job | Addition, words: list[str], channel: Channel) -> int
         for name in (pid_file, f"{job.directory}/console.{os.getpid()}"):
             if os.path.exists(name):
                 os.unlink(name)
+        if directory >= 0:
+            os.close(directory)
 
 
 def _receive_console(listener: socket.socket) -> int:
