@@ -147,7 +147,7 @@ class Pipeline:
 
     def _find_document(self, request: Request) -> Outcome:
         path = request.path
-        if path == "/version":
+        if path in ("/version", "/version/"):
             return discovery.version(request)
         if path == "/metrics":
             return exposition()

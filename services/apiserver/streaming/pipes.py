@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
-from aiohttp import ClientConnectionResetError, WSMsgType, web
+from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType, web
 
 # Bytes that wait to be handled before the client is made to wait, and below which it may go on.
 HIGH, LOW = 512 << 10, 128 << 10
@@ -25,16 +25,20 @@ class Pipe(Protocol):
     async def send(self, data: bytes) -> None: ...
 
 
+def payload(message: WSMessage) -> bytes:
+    """What a message holds: some clients, the Python one of Kubernetes for one, send text as text."""
+    return message.data.encode() if message.type is WSMsgType.TEXT else bytes(message.data)
+
+
 class WebSocketPipe:
-    """The binary messages of a WebSocket."""
+    """The messages of a WebSocket."""
 
     def __init__(self, connection: web.WebSocketResponse) -> None:
         self._connection = connection
 
     async def receive(self) -> bytes | None:
         async for message in self._connection:
-            if message.type is WSMsgType.BINARY:
-                return bytes(message.data)
+            return payload(message)
         return None
 
     async def send(self, data: bytes) -> None:

@@ -8,14 +8,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiohttp import ClientConnectionResetError, WSMsgType, web
+from aiohttp import ClientConnectionResetError, web
 
 from services.apiserver.failures import bad_request
 from services.apiserver.protocol import STREAM_PROTOCOL, Object, Outcome, Request, SpdyUpgrade, Upgrade
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
 from services.apiserver.streaming.forwarding import FORWARD_PROTOCOLS, SPDY_PROTOCOL, Forwarder
-from services.apiserver.streaming.pipes import Pipe, WebSocketPipe
+from services.apiserver.streaming.pipes import Pipe, WebSocketPipe, payload
 from services.apiserver.streaming.places import Place, place_of
 from services.apiserver.streaming.spdysessions import COMMAND_PROTOCOLS as SPDY_COMMAND_PROTOCOLS
 from services.apiserver.streaming.spdysessions import CommandSession
@@ -125,9 +125,10 @@ async def relay(connection: web.WebSocketResponse, stream: BusStream) -> None:
 
 async def _inward(connection: web.WebSocketResponse, stream: BusStream) -> None:
     async for message in connection:
-        if message.type is not WSMsgType.BINARY or not message.data:
+        content = payload(message)
+        if not content:
             continue
-        channel, data = message.data[0], message.data[1:]
+        channel, data = content[0], content[1:]
         if channel not in (STDIN, RESIZE, CLOSE) or stream.closed:
             continue
         if data or channel == CLOSE:

@@ -177,6 +177,8 @@ async def test_a_command_talks_both_ways_and_ends_with_a_status(
         async with session.ws_connect(url, protocols=("v5.channel.k8s.io",)) as socket:
             await socket.send_bytes(b"\x00hello")
             assert (await socket.receive_bytes()) == b"\x01HELLO"
+            await socket.send_str("\x00text")
+            assert (await socket.receive_bytes()) == b"\x01TEXT"
             await socket.send_bytes(b"\xff\x00")
             status = await socket.receive_bytes()
             assert status[0] == 3
@@ -199,6 +201,8 @@ async def test_ports_are_forwarded_over_channels(server: ApiServerProcess, nats_
             assert [await socket.receive_bytes() for _ in range(2)] == [b"\x00\x50\x00", b"\x01\x50\x00"]
             await socket.send_bytes(b"\x00ping")
             assert await socket.receive_bytes() == b"\x00ping"
+            await socket.send_str("\x00text")
+            assert await socket.receive_bytes() == b"\x00text"
 
 
 @pytest.mark.skipif(not KUBECTL.exists(), reason="tests/tools has not fetched kubectl")

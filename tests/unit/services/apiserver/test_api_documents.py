@@ -80,3 +80,7 @@ async def test_what_kubernetes_does_not_have_is_served_and_not_described(api: Me
     names = {one["name"] for one in (await api.get("/api/v1"))["resources"]}
     assert "pods/exec" in names
     assert not names & {"pods/checkpoint", "pods/migrate"}
+
+
+async def test_the_version_is_served_with_and_without_a_slash(api: MemoryApi) -> None:
+    assert await api.get("/version/") == await api.get("/version")
