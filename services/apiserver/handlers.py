@@ -9,6 +9,7 @@ from services.apiserver.routes import Serve, Target
 from services.apiserver.store import Store
 from services.apiserver.streaming.checkpoints import Checkpoints
 from services.apiserver.streaming.logs import Logs
+from services.apiserver.streaming.proxying import Proxy
 from services.apiserver.streaming.sessions import Sessions
 from services.apiserver.subresources.binding import bind
 from services.apiserver.subresources.eviction import OLDER_VERSIONS, Evictions
@@ -61,6 +62,10 @@ def special_handlers(
         table["authorization.k8s.io", plural, "create"] = reviews.create
     for plural in ("selfsubjectaccessreviews", "selfsubjectrulesreviews"):
         table["authorization.k8s.io", plural, "create"] = reviews.create
+    proxy = Proxy(bus, store)
+    for verb in ("get", "create", "update", "patch", "delete"):
+        table["", "pods/proxy", verb] = proxy.pod
+        table["", "services/proxy", verb] = proxy.service
     for verb in ("get", "create"):
         table["", "pods/exec", verb] = sessions.execute
         table["", "pods/attach", verb] = sessions.attach

@@ -7,6 +7,7 @@ rule of the API is written once. Handlers return one of the outcome classes or r
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
@@ -49,6 +50,10 @@ class Query:
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
+
+    def encoded(self) -> str:
+        """All parameters as a query string again."""
+        return urlencode(self._values, doseq=True)
 
     def flag(self, name: str) -> bool:
         """True for 1, t, true and for a parameter without value, as strconv.ParseBool and Kubernetes read them."""
@@ -182,11 +187,13 @@ class Watching:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Bytes that arrive over time (container logs)."""
+    """Bytes that arrive over time: container logs, what a proxied pod answers."""
 
     chunks: AsyncIterator[bytes]
     content_type: str = "text/plain"
     close: Callable[[], Awaitable[None]] | None = None
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

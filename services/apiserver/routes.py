@@ -57,6 +57,10 @@ def resolve(path: str) -> Target | None:
     watch = rest[0] == "watch" and len(rest) > 1
     if watch:
         rest = rest[1:]
+    depth = 4 if rest[0] == "namespaces" else 2
+    if group == "" and rest[depth : depth + 1] == ["proxy"]:
+        # what comes after is for whoever is behind the proxy
+        rest = rest[: depth + 1]
     if "" in rest:
         raise unknown_path()
     namespace = ""

@@ -74,10 +74,10 @@ def complete(request: Request | None, raw: Raw, *, close: bool) -> tuple[bytes, 
     return (b"%b%b%b%b" % (head, _date(), length, end), raw.body)
 
 
-def streamed(request: Request, content_type: str, *, chunked: bool) -> bytes:
+def streamed(request: Request, begun: Raw, *, chunked: bool) -> bytes:
     """The head of an answer whose end is not known; without chunks, the end of the connection ends it."""
     how = b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Connection: close\r\n\r\n"
-    return _head(200, headers(request, Raw(b"", content_type))) + _date() + how
+    return _head(begun.status, headers(request, begun)) + _date() + how
 
 
 def record(request: Request, code: int, seconds: float) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 from services.apiserver import instruments, negotiation, render
 from services.apiserver.http import answers
 from services.apiserver.negotiation import Accepted
-from services.apiserver.protocol import JSON, Request, Stream, Watching
+from services.apiserver.protocol import JSON, Raw, Request, Stream, Watching
 from shared.errors import NotAcceptable
 
 # what is written before the client is given the chance to take some of it
@@ -44,7 +44,7 @@ async def send_watch(sink: Sink, request: Request, outcome: Watching) -> None:
     running.inc()
     try:
         # a client waits for the headers to know that the watch stands
-        sink.write(answers.streamed(request, JSON, chunked=sink.chunked))
+        sink.write(answers.streamed(request, Raw(b"", JSON), chunked=sink.chunked))
         async for batch in outcome.batches:
             counter.inc(len(batch))
             for piece in _pieces(render.event(resource, one, accepted, request.query) for one in batch):
@@ -60,7 +60,8 @@ async def send_watch(sink: Sink, request: Request, outcome: Watching) -> None:
 async def send_stream(sink: Sink, request: Request, outcome: Stream) -> None:
     """Send bytes until they end."""
     try:
-        sink.write(answers.streamed(request, outcome.content_type, chunked=sink.chunked))
+        begun = Raw(b"", outcome.content_type, outcome.status, outcome.headers)
+        sink.write(answers.streamed(request, begun, chunked=sink.chunked))
         async for data in outcome.chunks:
             if data:
                 sink.write(_chunk(sink, data))

@@ -16,7 +16,7 @@ import pytest
 
 from shared.bus.api import ApiClient
 from shared.bus.connection import connect
-from shared.bus.streams import BusStream, StreamServer
+from shared.bus.streams import BusStream, StreamHandler, StreamServer
 from shared.errors import Forbidden
 from tests.fakes.brokers import wait_for
 from tests.fakes.nats import NatsServer
@@ -155,12 +155,26 @@ async def echo(parameters: dict[str, Any], stream: BusStream) -> None:
         await stream.send(1, data)
 
 
+async def serve_page(parameters: dict[str, Any], stream: BusStream) -> None:
+    """A web server in the fake pod that tells, in two chunks, what it was asked."""
+    asked = b""
+    async for _, data in stream:
+        asked += data
+        if asked.endswith((b"\r\n\r\n", b"the end")):
+            break
+    await stream.send(1, b"HTTP/1.1 203 Fine\r\nContent-Type: text/x\r\nX-Port: %d\r\n" % parameters["port"])
+    await stream.send(1, b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(asked), asked))
+    await stream.send(1, b"3\r\nend\r\n0\r\n\r\n")
+
+
 @contextlib.asynccontextmanager
-async def agent(nats_server: NatsServer, session: aiohttp.ClientSession) -> AsyncIterator[None]:
+async def agent(
+    nats_server: NatsServer, session: aiohttp.ClientSession, **others: StreamHandler
+) -> AsyncIterator[None]:
     spec = {"nodeName": "node-1", "containers": [{"name": "app", "image": "i:1"}]}
     await create(session, PODS, {"metadata": {"name": "p"}, "spec": spec})
     async with connect(nats_server.settings("node-node-1"), "agent") as bus, asyncio.TaskGroup() as group:
-        handlers = {"exec": shout, "logs": tell, "portforward": echo}
+        handlers = {"exec": shout, "logs": tell, "portforward": echo} | others
         task = group.create_task(StreamServer(bus, "node-1", handlers).run(), name="agent")
         # its subscriptions are made in its first turns; a request that is faster than the broker would find nobody
         await asyncio.sleep(0.01)
@@ -203,6 +217,44 @@ async def test_ports_are_forwarded_over_channels(server: ApiServerProcess, nats_
             assert await socket.receive_bytes() == b"\x00ping"
             await socket.send_str("\x00text")
             assert await socket.receive_bytes() == b"\x00text"
+
+
+async def test_requests_are_passed_on_to_pods(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    async with client(server) as session, agent(nats_server, session, portforward=serve_page):
+        async with session.get(f"{PODS}/p:8080/proxy/a//b/?x=1&y=") as response:
+            assert (response.status, response.content_type) == (203, "text/x")
+            assert response.headers["X-Port"] == "8080"
+            text = await response.text()
+        assert text.startswith("GET /a//b/?x=1&y= HTTP/1.1\r\nHost: p:8080\r\n")
+        assert text.endswith("end")
+        body = b"x" * 1_000_000 + b"the end"
+        async with session.patch(f"{PODS}/p/proxy/", data=body) as response:
+            assert response.headers["X-Port"] == "80"
+            assert (await response.read()).endswith(body + b"end")
+        async with session.get(f"{PODS}/p/proxy", allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (301, f"{PODS}/p/proxy/")
+
+
+async def test_requests_to_a_service_go_to_a_ready_pod(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    services = "/api/v1/namespaces/default/services"
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    async with client(server) as session, agent(nats_server, session, portforward=serve_page):
+        await create(session, services, {"metadata": {"name": "web"}, "spec": {"ports": [{"name": "h", "port": 80}]}})
+        async with session.get(f"{services}/http:web:80/proxy/") as response:
+            assert (response.status, (await response.json())["reason"]) == (503, "ServiceUnavailable")
+        endpoint = {"addresses": ["10.0.0.1"], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "p"}}
+        made = {
+            "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "h", "port": 8080}],
+            "endpoints": [endpoint, {"addresses": ["10.0.0.2"], "conditions": {"ready": False}}],
+        }
+        await create(session, slices, made)
+        for name in ("web", "web:h", "http:web:80"):
+            async with session.get(f"{services}/{name}/proxy/") as response:
+                assert (response.status, response.headers["X-Port"]) == (203, "8080")
+        async with session.get(f"{services}/web:81/proxy/") as response:
+            assert response.status == 503
 
 
 @pytest.mark.skipif(not KUBECTL.exists(), reason="tests/tools has not fetched kubectl")
