@@ -152,6 +152,22 @@ def test_the_official_client_forwards_a_port(core: client.CoreV1Api, kubectl: Ku
     forward.close()
 
 
+def test_the_official_client_reaches_a_service_through_the_proxy(
+    core: client.CoreV1Api, kubectl: Kubectl, server: str
+) -> None:
+    kubectl("exec", server, "--", "sh", "-c", "mkdir -p /srv; echo content > /srv/page.txt")
+    kubectl("expose", "pod", server, "--name=web", "--port=80", "--target-port=8080")
+    place, path = kubectl.namespace, "page.txt"
+    assert core.connect_get_namespaced_pod_proxy_with_path(f"{server}:8080", place, path) == "content\n"
+
+    def has_endpoint() -> bool:
+        return any(one["endpoints"] for one in kubectl.json("get", "endpointslices", "-l", selector)["items"])
+
+    selector = "kubernetes.io/service-name=web"
+    until(has_endpoint, "the service to have an endpoint")
+    assert core.connect_get_namespaced_service_proxy_with_path("http:web:80", place, path) == "content\n"
+
+
 def test_kr8s_creates_scales_and_deletes(small: Any, kubectl: Kubectl) -> None:
     web = Deployment(deployment("web") | {"metadata": {"name": "web", "namespace": kubectl.namespace}}, api=small)
     web.create()

@@ -12,12 +12,7 @@ from services.apiserver.protocol import JSON, Object, Outcome, Request
 from services.apiserver.routes import Serve, Target
 from shared.objects import json
 
-CONNECTIONS = {
-    "attach": "PodAttachOptions",
-    "exec": "PodExecOptions",
-    "portforward": "PodPortForwardOptions",
-    "proxy": "PodProxyOptions",
-}
+CONNECTIONS = ("attach", "exec", "portforward", "proxy")
 FLAGS = ("stdin", "stdout", "stderr", "tty")
 
 
@@ -29,17 +24,18 @@ class Subresources:
 
     async def connect(self, request: Request, target: Target) -> None:
         """Let the extensions refuse a connection to a pod."""
-        subresource = target.subresource_name
+        assert target.subresource is not None
+        subresource = target.subresource.name
         if subresource not in CONNECTIONS or not self.extensions.concern(target.resource, subresource, CONNECT):
             return
-        kind = ("", "v1", CONNECTIONS[subresource])
+        kind = ("", "v1", target.subresource.kind)
         asked = Attributes(
             request,
             CONNECT,
             target.resource,
             target.namespace,
             target.name,
-            _options(request, kind[2]),
+            _options(request, target, kind[2]),
             None,
             subresource,
             kind,
@@ -80,10 +76,14 @@ class Subresources:
         return dataclasses.replace(request, headers=headers, body=json.encode(asked.current))
 
 
-def _options(request: Request, kind: str) -> Object:
+def _options(request: Request, target: Target, kind: str) -> Object:
     """The options object that Kubernetes makes of the query."""
     query = request.query
     options: Object = {"kind": kind, "apiVersion": "v1"}
+    if kind.endswith("ProxyOptions"):
+        # the query is meant for whoever is behind the proxy
+        _, _, path = request.path.partition(f"/{target.resource.plural}/{target.name}/proxy")
+        return options | {"path": path} if path else options
     for name in FLAGS:
         if name in query:
             options[name] = query.flag(name)

@@ -355,6 +355,16 @@ async def test_connections_to_pods_are_asked_about(api: MemoryApi, server: Webho
     assert await api.code("POST", f"{PODS}/p/portforward?ports=80") == 403
 
 
+async def test_proxied_requests_are_asked_about_with_their_path(api: MemoryApi, server: WebhookServer) -> None:
+    await validating(api, server.webhook(rules=[rule(operations=["CONNECT"], resources=["services/proxy"])]))
+    server.respond = lambda request: DENIED
+    failure = await api.failure("PUT", "/api/v1/namespaces/default/services/http:web:80/proxy/a/b?tty=1")
+    assert failure.code == 403
+    (review,) = server.reviews
+    assert (review["operation"], review["subResource"], review["name"]) == ("CONNECT", "proxy", "http:web:80")
+    assert review["object"] == {"kind": "ServiceProxyOptions", "apiVersion": "v1", "path": "/a/b"}
+
+
 async def test_evictions_and_tokens_are_asked_about_once(api: MemoryApi, server: WebhookServer) -> None:
     rules = [
         rule(operations=["*"], resources=["pods/eviction", "serviceaccounts/token"]),
