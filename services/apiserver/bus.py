@@ -41,8 +41,8 @@ class BusHandler:
             raise method_not_allowed()
         raw: Raw = to_raw(request, outcome)
         if raw.content_type == JSON:
-            return raw.status, raw.body
-        return raw.status, {"text": raw.body.decode(errors="replace")}
+            return raw.status, raw.whole
+        return raw.status, {"text": raw.whole.decode(errors="replace")}
 
     async def watch(self, caller: Caller, path: str, query: dict[str, str]) -> AsyncIterator[Sequence[bytes]]:
         """Serve a watch as batches of encoded events."""

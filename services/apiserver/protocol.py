@@ -146,12 +146,22 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Bytes that are answered as they are."""
+    """Bytes that are answered as they are.
+
+    A long body may come in `parts` instead, many and small: they are joined a piece at a time as the client takes them,
+    for each copy of megabytes costs more than all that is done to find them.
+    """
 
     body: bytes
     content_type: str
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    parts: Sequence[bytes | memoryview] = ()
+
+    @property
+    def whole(self) -> bytes:
+        """The body in one piece."""
+        return b"".join(self.parts) if self.parts else self.body
 
 
 class Event:

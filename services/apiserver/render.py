@@ -4,7 +4,7 @@ Stored objects begin with `apiVersion` and `kind` (see `canonical`), so that an 
 that already exist: Kubernetes leaves both out of the items of a typed list.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -80,8 +80,8 @@ def listing(outcome: Listing, accepted: Accepted, query: Query) -> Raw:
         if plain and outcome.records and conversion.storage_of(resource) is resource:
             head = table(resource, [], accepted, query) | {"metadata": meta}
             del head["rows"]
-            body = rows.joined(resource, outcome.records, datetime.now(UTC))
-            return Raw(b'%b,"rows":[%b]}' % (json.encode(head)[:-1], body), JSON)
+            parts = rows.separated(resource, outcome.records, datetime.now(UTC))
+            return _in_parts(b'%b,"rows":[' % json.encode(head)[:-1], parts)
         shown = table(resource, (conversion.view(resource, one) for one in outcome.records), accepted, query)
         shown["metadata"] = meta
         return Raw(encode(shown, accepted.media), accepted.media)
@@ -92,8 +92,7 @@ def listing(outcome: Listing, accepted: Accepted, query: Query) -> Raw:
         return Raw(encode(shown, accepted.media), accepted.media)
     if accepted.media == JSON:
         head = {"kind": _list_kind(resource), "apiVersion": resource.api_version, "metadata": meta}
-        body = b",".join(_elements(resource, outcome.records))
-        return Raw(b'%s,"items":[%s]}' % (_encode_text(head)[:-1], body), JSON)
+        return _in_parts(b'%b,"items":[' % _encode_text(head)[:-1], _separated(resource, outcome.records))
     return Raw(encode(listing_object(outcome), accepted.media), accepted.media)
 
 
@@ -146,21 +145,33 @@ def partial(obj: Object, accepted: Accepted) -> Object:
     return shown
 
 
-def _elements(resource: Resource, records: Iterable[Record]) -> Iterable[bytes]:
+def _in_parts(head: bytes, parts: list[bytes | memoryview]) -> Raw:
+    """A document that ends with an array of `parts`, each with a comma before it."""
+    if parts:
+        # no comma before the first
+        parts[0] = head + parts[0][1:]
+        parts.append(b"]}")
+    return Raw(b"" if parts else head + b"]}", JSON, parts=parts)
+
+
+def _separated(resource: Resource, records: Sequence[Record]) -> list[bytes | memoryview]:
+    """The elements of a list, each with a comma before it."""
+    parts: list[bytes | memoryview] = []
     if resource.schema.custom is not None:
         # the items of an untyped list say what they are
         for record in records:
             obj = conversion.view(resource, record)
-            yield record.json if obj is record.object else json.encode(obj)
-        return
+            parts.append(b",%b" % (record.json if obj is record.object else json.encode(obj)))
+        return parts
     prefix = _prefix(resource.api_version, resource.kind)
     length = len(prefix)
     for record in records:
         encoded = record.json
         if encoded.startswith(prefix):
-            yield b"{" + encoded[length:]
+            parts += (b",{", memoryview(encoded)[length:])
         else:
-            yield json.encode(_untyped(conversion.view(resource, record)))
+            parts.append(b",%b" % json.encode(_untyped(conversion.view(resource, record))))
+    return parts
 
 
 def _list_kind(resource: Resource) -> str:

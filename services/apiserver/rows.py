@@ -48,20 +48,20 @@ class _Metadata(msgspec.Struct):
     metadata: msgspec.Raw
 
 
-def joined(resource: Resource, records: Sequence[Record], now: datetime) -> bytes:
-    """The rows of stored objects with their metadata, as the elements of a JSON array."""
-    parts: list[bytes] = []
+def separated(resource: Resource, records: Sequence[Record], now: datetime) -> list[bytes | memoryview]:
+    """The rows of stored objects with their metadata, each with a comma before it as in a JSON array."""
+    parts: list[bytes | memoryview] = []
     moment = now.timestamp()
     for record in records:
         row = record.row
         if row is None or (row.resource is not resource and row is not UNSTEADY):
             row = record.row = _row(resource, record, now)
         if row is UNSTEADY:
-            parts.append(json.encode(tables.row(resource, record.object, now=now)))
+            parts.append(b",%b" % json.encode(tables.row(resource, record.object, now=now)))
             continue
         age = _age(int(moment - row.created))
-        parts.append(b"%b%b%b%b}}" % (row.head, age, row.tail, record.json[row.start : row.end]))
-    return b",".join(parts)
+        parts.append(b",%b%b%b%b}}" % (row.head, age, row.tail, record.json[row.start : row.end]))
+    return parts
 
 
 UNSTEADY = Row(None, b"", b"", 0.0, 0, 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from typing import Any, Final, Protocol, cast
@@ -329,10 +330,12 @@ class Connection(asyncio.Protocol):
     async def _send(self, arrival: Arrival, request: Request | None, raw: Raw) -> None:
         if arrival.version == "1.0":
             arrival.close = True
+        # the answer is there: how long it takes on its way is up to the client, as long as he takes of it
+        self._serving_due = math.inf
         for piece in answers.complete(request, raw, close=arrival.close):
-            self._transport.write(piece)
-        if self._drained is not None:
-            await self.drained()
+            self.write(piece)
+            if self._drained is not None:
+                await self.drained()
 
     async def _send_long(self, arrival: Arrival, request: Request, outcome: Watching | Stream) -> None:
         self._long = True
@@ -350,7 +353,7 @@ class Connection(asyncio.Protocol):
 
     # the sink of watches and streams
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if not self._transport.is_closing():
             self._transport.write(data)
 

@@ -146,7 +146,7 @@ async def _upgrade_spdy(http: web.BaseRequest, outcome: SpdyUpgrade) -> web.Stre
 
 
 def _response(request: Request | None, raw: Raw) -> web.Response:
-    return web.Response(body=raw.body, status=raw.status, headers=answers.headers(request, raw))
+    return web.Response(body=raw.whole, status=raw.status, headers=answers.headers(request, raw))
 
 
 def _make_request(

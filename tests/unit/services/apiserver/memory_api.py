@@ -65,7 +65,7 @@ class MemoryApi:
         self.warnings = request.warnings
         assert not isinstance(outcome, Watching)
         raw = to_raw(request, outcome)  # type: ignore[arg-type]
-        return msgspec.json.decode(raw.body) if raw.content_type.startswith(JSON) else raw.body
+        return msgspec.json.decode(raw.whole) if raw.content_type.startswith(JSON) else raw.whole
 
     async def get(self, url: str, **options: Any) -> Any:
         return await self.call("GET", url, **options)

@@ -327,6 +327,31 @@ async def test_a_watch_waits_for_a_slow_client() -> None:
     assert closed.is_set()
 
 
+@pytest.mark.parametrize("in_parts", [True, False])
+async def test_a_long_answer_goes_out_as_the_client_takes_it(in_parts: bool) -> None:
+    parts = [bytes([65 + number % 26]) * 5000 for number in range(200)]
+    raw = Raw(b"", "text/plain", parts=parts) if in_parts else Raw(b"".join(parts), "text/plain")
+
+    async def answer(asked: Request) -> Outcome:
+        return raw
+
+    async with connected() as client:
+        client.server.handler = answer
+        client.connection.pause_writing()
+        client.send(request("/long?timeout=5s"))
+        await client.until(b"Content-Length: 1000000\r\n")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(client.pipe.written) < MEGABYTE // 2
+        # the time limit was for making the answer
+        client.connection.sweep(asyncio.get_running_loop().time() + 10)
+        client.connection.resume_writing()
+        client.server.handler = client.server.echo
+        client.send(request("/next"))
+        written = await client.until(b"GET /next 0")
+        assert written.partition(b"\r\n\r\n")[2].startswith(raw.whole + b"HTTP/1.1 200 OK")
+
+
 async def test_headers_that_trickle_in_end_the_connection() -> None:
     async with connected() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n")

@@ -54,7 +54,8 @@ def test_rows_tell_the_time_as_it_is(one: Record, seconds: list[int]) -> None:
     assert resource is not None
     for passed in seconds:
         now = CREATED + timedelta(seconds=passed, milliseconds=300)
-        made = msgspec.json.decode(b"[%b]" % rows.joined(resource, [one, one], now))
+        elements = b"".join(rows.separated(resource, [one, one], now))
+        made = msgspec.json.decode(b"[%b]" % elements.removeprefix(b","))
         assert made == [tables.row(resource, one.object, now=now)] * 2
 
 
@@ -62,11 +63,11 @@ def test_rows_follow_the_columns_of_their_resource() -> None:
     known = registry.by_kind("v1", "ConfigMap")
     assert known is not None
     one = RECORDS[3]
-    before = rows.joined(known, [one], CREATED)
+    before = rows.separated(known, [one], CREATED)
     changed = dataclasses.replace(known)
-    assert rows.joined(changed, [one], CREATED) == before
+    assert rows.separated(changed, [one], CREATED) == before
     assert one.row.resource is changed
-    assert rows.joined(known, [one], CREATED) == before
+    assert rows.separated(known, [one], CREATED) == before
 
 
 def test_a_record_forgets_the_decoded_form_and_finds_it_again() -> None:
