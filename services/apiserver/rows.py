@@ -18,6 +18,7 @@ from shared.state.cache import Record
 AGE = "Age"
 MARK = "\0age"
 MARKED = json.encode(MARK)
+METADATA = b'"metadata":'
 
 
 class Row(NamedTuple):
@@ -48,14 +49,19 @@ class _Metadata(msgspec.Struct):
     metadata: msgspec.Raw
 
 
+_decode_metadata = msgspec.json.Decoder(_Metadata).decode
+
+
 def separated(resource: Resource, records: Sequence[Record], now: datetime) -> list[bytes | memoryview]:
     """The rows of stored objects with their metadata, each with a comma before it as in a JSON array."""
     parts: list[bytes | memoryview] = []
     moment = now.timestamp()
+    columns = [one["name"] for one in tables.column_definitions(resource)]
+    place = columns.index(AGE) if AGE in columns else -1
     for record in records:
         row = record.row
         if row is None or (row.resource is not resource and row is not UNSTEADY):
-            row = record.row = _row(resource, record, now)
+            row = record.row = _row(resource, record, now, place)
         if row is UNSTEADY:
             parts.append(b",%b" % json.encode(tables.row(resource, record.object, now=now)))
             continue
@@ -67,13 +73,12 @@ def separated(resource: Resource, records: Sequence[Record], now: datetime) -> l
 UNSTEADY = Row(None, b"", b"", 0.0, 0, 0)
 
 
-def _row(resource: Resource, record: Record, now: datetime) -> Row:
+def _row(resource: Resource, record: Record, now: datetime, place: int) -> Row:
+    """The row to keep; `place` is the column of the age, negative if there is none."""
     obj = record.object
     created = obj["metadata"].get("creationTimestamp")
-    columns = [one["name"] for one in tables.column_definitions(resource)]
-    if not created or AGE not in columns:
+    if not created or place < 0:
         return UNSTEADY
-    place = columns.index(AGE)
     clock = _Clock.fromtimestamp(now.timestamp(), UTC)
     row = tables.row(resource, obj, include_object="None", now=clock)
     cells = row["cells"]
@@ -82,8 +87,11 @@ def _row(resource: Resource, record: Record, now: datetime) -> Row:
     cells[place] = MARK
     del row["object"]
     head, _, tail = json.encode(row).partition(MARKED)
-    metadata = bytes(msgspec.json.decode(record.json, type=_Metadata).metadata)
-    start = record.json.index(b'"metadata":' + metadata) + len(b'"metadata":')
+    metadata = bytes(_decode_metadata(record.json).metadata)
+    start = record.json.index(METADATA) + len(METADATA)
+    if not record.json.startswith(metadata, start):
+        # some other metadata come first, as a template's; to look for a text this long takes longer than all the rest
+        start = record.json.index(METADATA + metadata) + len(METADATA)
     partial = b',"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":'
     return Row(resource, head, tail[:-1] + partial, times.parse(created).timestamp(), start, start + len(metadata))
 

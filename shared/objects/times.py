@@ -10,6 +10,7 @@ _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)",
     re.ASCII,
 )
+_USUAL_LENGTH = len("2006-01-02T15:04:05.000000000+07:00")
 _LAYOUT_SECONDS = "2006-01-02T15:04:05Z07:00"
 _LAYOUT_MICRO = "2006-01-02T15:04:05.000000Z07:00"
 _LAYOUT_PARTS = (
@@ -47,10 +48,18 @@ def format_micro(moment: datetime) -> str:
 
 def parse(text: str) -> datetime:
     """The moment of an RFC 3339 text; digits below the microsecond are dropped. ValueError in Go's words."""
+    # a table asks for the same few thousand moments again and again; a long text is nobody's habit
+    return _remembered(text) if len(text) <= _USUAL_LENGTH else _parsed(text)
+
+
+def _parsed(text: str) -> datetime:
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(_explain(text, _LAYOUT_SECONDS, ""))
     return _moment(text, match)
+
+
+_remembered = lru_cache(maxsize=4096)(_parsed)
 
 
 @lru_cache(maxsize=4096)
