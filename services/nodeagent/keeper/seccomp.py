@@ -22,7 +22,7 @@ DENIED: tuple[tuple[str, int, int, int, tuple[str, ...]], ...] = (
     ("acct", 163, 51, 89, ("SYS_PACCT",)),
     ("add_key", 248, 286, 217, ()),
     ("bpf", 321, 357, 280, ("SYS_ADMIN", "BPF")),
-    ("clock_adjtime", 305, 343, 266, ("SYS_TIME",)),
+    ("chroot", 161, 61, 51, ("SYS_CHROOT",)),
     ("clock_settime", 227, 264, 112, ("SYS_TIME",)),
     ("clock_settime64", 0, 404, 0, ("SYS_TIME",)),
     ("create_module", 174, 127, 0, ()),
@@ -42,22 +42,25 @@ DENIED: tuple[tuple[str, int, int, int, tuple[str, ...]], ...] = (
     ("ioperm", 173, 101, 0, ("SYS_RAWIO",)),
     ("iopl", 172, 110, 0, ("SYS_RAWIO",)),
     ("kcmp", 312, 349, 272, ("SYS_PTRACE",)),
-    ("kexec_file_load", 320, 0, 294, ("SYS_BOOT",)),
-    ("kexec_load", 246, 283, 104, ("SYS_BOOT",)),
+    ("kexec_file_load", 320, 0, 294, ()),
+    ("kexec_load", 246, 283, 104, ()),
     ("keyctl", 250, 288, 219, ()),
     ("lookup_dcookie", 212, 253, 18, ("SYS_ADMIN",)),
+    ("lsm_get_self_attr", 459, 459, 459, ("SYS_ADMIN",)),
+    ("lsm_list_modules", 461, 461, 461, ("SYS_ADMIN",)),
+    ("lsm_set_self_attr", 460, 460, 460, ("SYS_ADMIN",)),
     ("mbind", 237, 274, 235, ("SYS_NICE",)),
-    ("migrate_pages", 256, 294, 238, ("SYS_NICE",)),
+    ("migrate_pages", 256, 294, 238, ()),
     ("mount", 165, 21, 40, ("SYS_ADMIN",)),
     ("mount_setattr", 442, 442, 442, ("SYS_ADMIN",)),
     ("move_mount", 429, 429, 429, ("SYS_ADMIN",)),
-    ("move_pages", 279, 317, 239, ("SYS_NICE",)),
+    ("move_pages", 279, 317, 239, ()),
     ("nfsservctl", 180, 169, 42, ()),
     ("open_by_handle_at", 304, 342, 265, ("DAC_READ_SEARCH",)),
     ("open_tree", 428, 428, 428, ("SYS_ADMIN",)),
     ("perf_event_open", 298, 336, 241, ("SYS_ADMIN", "PERFMON")),
     ("pidfd_getfd", 438, 438, 438, ("SYS_PTRACE",)),
-    ("pivot_root", 155, 217, 41, ("SYS_ADMIN",)),
+    ("pivot_root", 155, 217, 41, ()),
     ("process_madvise", 440, 440, 440, ("SYS_PTRACE",)),
     ("query_module", 178, 167, 0, ()),
     ("quotactl", 179, 131, 60, ("SYS_ADMIN",)),
@@ -95,7 +98,7 @@ _ARCHITECTURES = {
 }
 
 _NAMESPACE_FLAGS = 0x7E020000
-_AF_VSOCK = 40
+_REFUSED_FAMILIES = (38, 40)  # AF_ALG, much kernel code for little use; AF_VSOCK, which no network namespace confines
 # PER_LINUX, PER_LINUX32, UNAME26 with either, and the query
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 
@@ -126,7 +129,12 @@ def _special(numbers: tuple[int, int, int, int], capabilities: frozenset[str]) -
     clone, clone3, personality, socket = numbers
     load: Code = [(_LOAD, 0, 0, _FIRST_ARGUMENT_OFFSET)]
     cases: dict[int, Code] = {
-        socket: [*load, (_JUMP_EQUAL, 0, 1, _AF_VSOCK), *_refuse(errno.EPERM), *_PERMIT],
+        socket: [
+            *load,
+            *((_JUMP_EQUAL, len(_REFUSED_FAMILIES) - index, 0, value) for index, value in enumerate(_REFUSED_FAMILIES)),
+            *_PERMIT,
+            *_refuse(errno.EPERM),
+        ],
         personality: [
             *load,
             *((_JUMP_EQUAL, len(_PERSONALITIES) - index, 0, value) for index, value in enumerate(_PERSONALITIES)),
@@ -168,7 +176,10 @@ def profile(capabilities: frozenset[str]) -> dict[str, Any]:
     denied = [row[0] for row in DENIED if capabilities.isdisjoint(row[4])]
     rules: list[dict[str, Any]] = [
         {"names": denied, "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM},
-        {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM, "args": [_equal(0, _AF_VSOCK)]},
+        *(
+            {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM, "args": [_equal(0, family)]}
+            for family in _REFUSED_FAMILIES
+        ),
     ]
     if "SYS_ADMIN" not in capabilities:
         rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS})
