@@ -144,6 +144,8 @@ class ContainerGroups:
                         return [f"linux.resources.{setting.field} is not set: {exc.strerror}"]
                     raise
                 return []
+        if setting.otherwise is not None:
+            return self._write(setting.otherwise)
         problem = f"linux.resources.{setting.field} cannot be set: this host has no {setting.files[0]}"
         if setting.optional:
             return [problem]

@@ -17,13 +17,17 @@ from shared.records import frozen
 
 @frozen
 class Setting:
-    """`value` for the first of `files` (names in the group of `controller`) that exists; `field` is what asked."""
+    """`value` for the first of `files` (names in the group of `controller`) that exists; `field` is what asked.
+
+    `otherwise` is what a host gets that has none of them.
+    """
 
     controller: str
     files: tuple[str, ...]
     value: str
     field: str
     optional: bool = False
+    otherwise: Setting | None = None
 
 
 _V1_CPU = (
@@ -176,15 +180,29 @@ def _block_v2(resources: dict[str, Any]) -> Iterator[Setting]:
     block = resources.get("blockIO") or {}
     if block.get("leafWeight"):
         raise ValueError("linux.resources.blockIO.leafWeight does not exist in cgroup v2")
-    files = ("io.bfq.weight", "io.weight")
     if block.get("weight"):
-        yield Setting("io", files, str(block["weight"]), "blockIO.weight")
+        yield _weight("", block["weight"], "blockIO.weight")
     for entry in block.get("weightDevice") or ():
-        yield Setting("io", files, f"{_device(entry)} {entry.get('weight', 0)}", "blockIO.weightDevice")
+        if entry.get("leafWeight"):
+            raise ValueError("linux.resources.blockIO.weightDevice.leafWeight does not exist in cgroup v2")
+        if entry.get("weight"):
+            yield _weight(f"{_device(entry)} ", entry["weight"], "blockIO.weightDevice.weight")
     for name, _file, key in _V1_THROTTLES:
         for entry in block.get(name) or ():
             rate = entry["rate"] or "max"
             yield Setting("io", ("io.max",), f"{_device(entry)} {key}={rate}", f"blockIO.{name}")
+
+
+def _weight(device: str, weight: int, field: str) -> Setting:
+    """A weight of 10 to 1000, which is also the scale of the scheduler BFQ; that of io.weight is 1 to 10000."""
+    scaled = 1 + (weight - 10) * 9999 // 990
+    return Setting(
+        "io",
+        ("io.bfq.weight",),
+        f"{device}{weight}",
+        field,
+        otherwise=Setting("io", ("io.weight",), f"{device or 'default '}{scaled}", field),
+    )
 
 
 def _rest_v2(resources: dict[str, Any]) -> Iterator[Setting]:

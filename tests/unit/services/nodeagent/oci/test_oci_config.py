@@ -8,6 +8,7 @@ import pytest
 from services.nodeagent.oci import config, groups, resources
 from services.nodeagent.oci.resources import Setting
 from shared.kernel.cgroups.groups import DeviceRule
+from shared.kernel.mounts import MountPoint
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -124,6 +125,62 @@ def test_limits_for_the_second_generation() -> None:
     ]
 
 
+DISK = {"major": 8, "minor": 16}
+BLOCK = {
+    "blockIO": {
+        "weight": 1000,
+        "weightDevice": [DISK | {"weight": 10}],
+        "throttleReadBpsDevice": [DISK | {"rate": 4096}],
+        "throttleWriteIOPSDevice": [DISK | {"rate": 0}],
+    },
+    "cpu": {"mems": "0-1"},
+    "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
+}
+
+
+def test_devices_memory_nodes_and_huge_pages_in_the_first_generation() -> None:
+    settings = resources.settings_v1(BLOCK)
+    assert [(setting.controller, *setting.files, setting.value) for setting in settings] == [
+        ("cpuset", "cpuset.mems", "0-1"),
+        ("blkio", "blkio.weight", "blkio.bfq.weight", "1000"),
+        ("blkio", "blkio.weight_device", "blkio.bfq.weight_device", "8:16 10"),
+        ("blkio", "blkio.throttle.read_bps_device", "8:16 4096"),
+        ("blkio", "blkio.throttle.write_iops_device", "8:16 0"),
+        ("hugetlb", "hugetlb.2MB.limit_in_bytes", "4194304"),
+        ("hugetlb", "hugetlb.2MB.rsvd.limit_in_bytes", "4194304"),
+    ]
+
+
+def test_devices_memory_nodes_and_huge_pages_in_the_second_generation() -> None:
+    settings = resources.settings_v2(BLOCK)
+    assert [(setting.controller, *setting.files, setting.value) for setting in settings] == [
+        ("cpuset", "cpuset.mems", "0-1"),
+        ("io", "io.bfq.weight", "1000"),
+        ("io", "io.bfq.weight", "8:16 10"),
+        ("io", "io.max", "8:16 rbps=4096"),
+        ("io", "io.max", "8:16 wiops=max"),
+        ("hugetlb", "hugetlb.2MB.max", "4194304"),
+        ("hugetlb", "hugetlb.2MB.rsvd.max", "4194304"),
+    ]
+    others = [setting.otherwise for setting in settings if setting.otherwise is not None]
+    assert [(*other.files, other.value) for other in others] == [
+        ("io.weight", "default 10000"),
+        ("io.weight", "8:16 1"),
+    ]
+
+
+@pytest.mark.parametrize(("present", "written"), [("io.bfq.weight", "1000"), ("io.weight", "default 10000")])
+def test_a_weight_is_written_on_the_scale_of_the_file_that_the_host_has(
+    present: str, written: str, tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / present).touch()
+    unified = groups.Hierarchies([MountPoint(1, 0, "/", str(tmp_path), (), (), "cgroup2", "cgroup2", ())])
+    made = groups.ContainerGroups("/one", hierarchies=unified)
+    assert made.apply({"blockIO": {"weight": 1000}}) == []
+    assert (tmp_path / "one" / present).read_text() == written
+
+
 def test_swap_of_the_second_generation_is_counted_without_memory() -> None:
     settings = resources.settings_v2({"memory": {"limit": 100, "swap": 150}})
     assert Setting("memory", ("memory.swap.max",), "50", "memory.swap") in settings
@@ -131,7 +188,14 @@ def test_swap_of_the_second_generation_is_counted_without_memory() -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    [{"memory": {"swappiness": 10}}, {"network": {"classID": 1}}, {"memory": {"swap": 10}}, {"unified": {"../x": "1"}}],
+    [
+        {"memory": {"swappiness": 10}},
+        {"network": {"classID": 1}},
+        {"memory": {"swap": 10}},
+        {"unified": {"../x": "1"}},
+        {"blockIO": {"leafWeight": 10}},
+        {"blockIO": {"weightDevice": [DISK | {"leafWeight": 10}]}},
+    ],
 )
 def test_what_the_second_generation_cannot_do_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"linux\.resources"):
