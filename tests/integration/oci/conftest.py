@@ -22,7 +22,7 @@ __all__ = ["no_leaks"]
 DEADLINE_S = 20.0 * SLOWNESS
 APPLETS = (
     "cat chmod date echo env false grep head hostname id ls mkdir mount ps pwd readlink rm sh sleep stat stty "
-    "sync test touch tr true tty umount uname unshare wc"
+    "sync tail test touch tr true tty umount uname unshare wc"
 )
 
 
