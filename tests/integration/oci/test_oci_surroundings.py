@@ -229,6 +229,35 @@ def test_the_speed_of_a_device_is_limited(bundle: Bundle) -> None:
     )
 
 
+def test_speed_and_weight_of_block_devices_and_memory_nodes_in_the_first_generation(bundle: Bundle) -> None:
+    block, cpuset = Path("/sys/fs/cgroup/blkio"), Path("/sys/fs/cgroup/cpuset")
+    if not ((block / "blkio.throttle.write_bps_device").exists() and (cpuset / "cpuset.mems").exists()):
+        pytest.skip("this host has no blkio and cpuset of cgroup v1")
+    disk = next((found for found in ("loop0", "vda", "sda") if Path(f"/sys/block/{found}").exists()), "")
+    if not disk:
+        pytest.skip("this host has no block device to limit")
+    major, minor = map(int, Path(f"/sys/block/{disk}/dev").read_text().split(":"))
+    device = {"major": major, "minor": minor}
+    bundle.linux["resources"] = {
+        "blockIO": {
+            "throttleWriteBpsDevice": [device | {"rate": 1048576}],
+            "throttleReadIOPSDevice": [device | {"rate": 9}],
+        },
+        "cpu": {"mems": "0"},
+    }
+    bundle.shell("sleep 1000")
+    bundle.create()
+    block, cpuset = block / bundle.id / "container", cpuset / bundle.id / "container"
+    assert (block / "blkio.throttle.write_bps_device").read_text() == f"{major}:{minor} 1048576\n"
+    assert (block / "blkio.throttle.read_iops_device").read_text() == f"{major}:{minor} 9\n"
+    assert (cpuset / "cpuset.mems").read_text() == "0\n"
+    if (block / "blkio.bfq.weight").exists():
+        changes = bundle.directory / "changes.json"
+        changes.write_text('{"blockIO": {"weight": 300}}')
+        bundle.ok("update", "--resources", str(changes), bundle.id)
+        assert (block / "blkio.bfq.weight").read_text() == "300\n"
+
+
 def test_a_limit_that_the_host_cannot_set_is_refused_and_leaves_nothing(bundle: Bundle) -> None:
     bundle.linux["resources"] = {"hugepageLimits": [{"pageSize": "3KB", "limit": 1}]}
     assert "hugepageLimits" in bundle.foreground().stderr
