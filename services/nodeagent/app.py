@@ -52,6 +52,7 @@ from shared.bus.connection import Connection
 from shared.bus.recorder import EventRecorder
 from shared.bus.streams import StreamServer
 from shared.errors import NetworkError
+from shared.kernel import placement
 from shared.metrics import MetricsServer
 from shared.service import Service
 from shared.settings import Settings
@@ -385,6 +386,8 @@ async def main(service: Service) -> None:
     layout = NodeLayout(service.settings.data, service.settings.run, service.settings.cluster, configuration.node)
     for directory in (layout.images, layout.containers, layout.pods, layout.logs, layout.volatile):
         directory.mkdir(parents=True, exist_ok=True)
+    for directory in (layout.containers, layout.pods, layout.logs):
+        placement.spread(directory)
     async with await MeasuredKeeper.connect(layout.keeper_socket, timeout_s=KEEPER_WAIT_S) as keeper:
         agent = Agent(service.settings, configuration, keeper)
         metrics.register(agent.manager.counts, configuration.node)

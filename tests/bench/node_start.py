@@ -18,6 +18,7 @@ from pathlib import Path
 
 from services.nodeagent.runtime.client import KeeperClient
 from services.nodeagent.runtime.model import ContainerSpec, ContainerState, SandboxSpec
+from shared.kernel import placement
 from shared.kernel.cgroups import groups
 
 CLUSTER = f"b{os.getpid() % 1000000}"
@@ -35,6 +36,7 @@ class Bench:
         shutil.copy("/bin/busybox", self.layer / "bin/busybox")
         for applet in ("true", "sh", "yes", "head", "sleep"):
             (self.layer / "bin" / applet).symlink_to("busybox")
+        placement.spread(directory)  # as the agent does with where it keeps writable layers
         self.ends: dict[str, asyncio.Future[float]] = {}
         self.runtime: KeeperClient
 

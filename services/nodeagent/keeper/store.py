@@ -13,6 +13,8 @@ import os
 import re
 from typing import Any
 
+from shared.kernel import placement
+
 COMPACT_BYTES = 1 << 20
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -31,6 +33,7 @@ class Store:
     def __init__(self, directory: str, kind: str) -> None:
         self._directory = f"{directory}/{kind}"
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        placement.spread(self._directory)  # not every host has a tmpfs at /run
 
     def path(self, item_id: str, name: str = "") -> str:
         return f"{self._directory}/{item_id}/{name}" if name else f"{self._directory}/{item_id}"
