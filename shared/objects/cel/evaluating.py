@@ -147,9 +147,9 @@ class _Builder:
         parts = [self.build(one) for one in ([node.target] if node.target is not None else []) + node.arguments]
         match node.function:
             case "_&&_":
-                return _and(*parts)
+                return _logical(False, *parts)
             case "_||_":
-                return _or(*parts)
+                return _logical(True, *parts)
             case "_?_:_":
                 return _conditional(*parts)
             case "_[_]":
@@ -424,38 +424,21 @@ def _dispatch(function: str, overloads: list[Overload], parts: list[Run]) -> Run
     return run
 
 
-def _and(left: Run, right: Run) -> Run:
-    """False wins over an error on the other side, as the specification's commutative logic wants."""
+def _logical(decisive: bool, left: Run, right: Run) -> Run:
+    """`&&` and `||`: the `decisive` value of either side wins over an error of the other, as the specification's
+    commutative logic wants."""
 
-    def run(frame: Frame) -> bool:
+    def run(frame: Frame) -> Any:
         try:
             first = left(frame)
         except EvaluationError:
-            if right(frame) is False:
-                return False
+            if right(frame) is decisive:
+                return decisive
             raise
-        if first is False:
-            return False
+        if first is decisive:
+            return decisive
         second = right(frame)
-        if second is False or (first is True and second is True):
-            return bool(second)
-        raise EvaluationError("no such overload")
-
-    return run
-
-
-def _or(left: Run, right: Run) -> Run:
-    def run(frame: Frame) -> bool:
-        try:
-            first = left(frame)
-        except EvaluationError:
-            if right(frame) is True:
-                return True
-            raise
-        if first is True:
-            return True
-        second = right(frame)
-        if second is True or (first is False and second is False):
+        if second is decisive or (first is not decisive and isinstance(first, bool) and isinstance(second, bool)):
             return bool(second)
         raise EvaluationError("no such overload")
 
