@@ -79,6 +79,7 @@ class Machine:
         control = self._directory / name
         control.mkdir()
         (control / "command").write_text(command)
+        (control / "tree").write_text(str(TREE))
         (control / "modules").write_text(str(self._modules))
         shutil.copy(HERE / "start", control)
         if systemd:
