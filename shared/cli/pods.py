@@ -1,7 +1,7 @@
 """`wherry pod suspend` and `wherry pod resume`: freeze all processes of a pod, or of some containers, where they are.
 
 The wish is written into an annotation of the pod; its node carries it out and tells by the condition
-wherry.dev/Suspended. Memory stays as it is, connections stay open, and no probe is made meanwhile.
+wherry.io/Suspended. Memory stays as it is, connections stay open, and no probe is made meanwhile.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from shared.cli.client import ApiSession
 from shared.cli.cluster import ClusterError, existing
 from shared.cli.intermixed import Intermixed
 
-ANNOTATION = "wherry.dev/suspended"
-CONDITION = "wherry.dev/Suspended"
+ANNOTATION = "wherry.io/suspended"
+CONDITION = "wherry.io/Suspended"
 WAIT_S = 30.0
 LOOK_AGAIN_S = 0.2
 

@@ -114,7 +114,7 @@ def test_a_pod_is_suspended_and_resumed(cluster: TestCluster, kubectl: Kubectl) 
     kubectl("wait", "--for=condition=Ready", "pod/still", "--timeout=60s")
     place = ("still", "-n", kubectl.namespace, "--data", str(cluster.data))
     wherry("pod", "suspend", *place)
-    assert conditions(kubectl, "still")["wherry.dev/Suspended"]["status"] == "True"
+    assert conditions(kubectl, "still")["wherry.io/Suspended"]["status"] == "True"
     last = kubectl("logs", "still", "--tail=1")
     refused = kubectl.run("exec", "still", "--", "true", check=False)
     assert 'container "main" is suspended' in refused.stderr

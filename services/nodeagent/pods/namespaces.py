@@ -11,7 +11,7 @@ from typing import Any
 
 from services.nodeagent.environment import ConfigurationError
 
-TIME_OFFSETS = "wherry.dev/time-offsets"
+TIME_OFFSETS = "wherry.io/time-offsets"
 
 IDS_PER_POD = 65536
 # The first range is that of the node's own users; the last would end in the id that means none.

@@ -9,8 +9,8 @@ from typing import Any
 
 from services.nodeagent.pods.records import PodRecord
 
-SUSPENDED = "wherry.dev/suspended"
-CONDITION = "wherry.dev/Suspended"
+SUSPENDED = "wherry.io/suspended"
+CONDITION = "wherry.io/Suspended"
 EVERY = "*"
 
 

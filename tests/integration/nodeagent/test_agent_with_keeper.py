@@ -240,7 +240,7 @@ def annotate(node, **annotations):
 
 
 def suspension(node):
-    found = [c for c in node.status().get("conditions", ()) if c["type"] == "wherry.dev/Suspended"]
+    found = [c for c in node.status().get("conditions", ()) if c["type"] == "wherry.io/Suspended"]
     return found[0]["status"] if found else None
 
 
@@ -249,7 +249,7 @@ async def test_a_suspended_pod_stands_still_over_a_restart_and_no_probe_kills_it
     count = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done"
     node.create(pod(shell("web", count, livenessProbe=probe), terminationGracePeriodSeconds=0))
     await node.wait_log("web", "line 5")
-    annotate(node, **{"wherry.dev/suspended": "*"})
+    annotate(node, **{"wherry.io/suspended": "*"})
     await eventually(lambda: suspension(node) == "True", "the suspension")
     before = node.log("web")
     await node.crash()
@@ -260,7 +260,7 @@ async def test_a_suspended_pod_stands_still_over_a_restart_and_no_probe_kills_it
     assert len(node.log("web")) - len(before) < 200
     assert not node.status()["containerStatuses"][0]["ready"]
     length = len(node.log("web"))
-    annotate(node, **{"wherry.dev/suspended": None})
+    annotate(node, **{"wherry.io/suspended": None})
     await eventually(lambda: suspension(node) == "False", "its end")
     await eventually(lambda: len(node.log("web")) > length, "new lines")
     assert node.status()["containerStatuses"][0]["restartCount"] == 0
@@ -270,7 +270,7 @@ async def test_one_container_is_suspended_and_a_suspended_pod_can_be_deleted(nod
     script = "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done"
     node.create(pod(shell("one", script), shell("two", script), terminationGracePeriodSeconds=20))
     await node.wait_phase("Running")
-    annotate(node, **{"wherry.dev/suspended": "two"})
+    annotate(node, **{"wherry.io/suspended": "two"})
     await eventually(lambda: suspension(node) == "True", "the suspension")
     assert {held.name: held.paused for held in await node.held()} == {"one": False, "two": True}
     node.delete(grace=20)

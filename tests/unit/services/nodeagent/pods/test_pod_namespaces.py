@@ -45,5 +45,5 @@ def test_time_offsets_are_those_of_the_runtime_specification():
 
 @pytest.mark.parametrize("text", ["1h", "[]", '{"boottime": 3}', '{"realtime": {"secs": 1}}'])
 def test_malformed_time_offsets_name_the_annotation(text):
-    with pytest.raises(ConfigurationError, match=r"annotation wherry\.dev/time-offsets"):
+    with pytest.raises(ConfigurationError, match=r"annotation wherry\.io/time-offsets"):
         time_offsets(_pod(text))
