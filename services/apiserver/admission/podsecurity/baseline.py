@@ -59,17 +59,22 @@ PROBE_HOSTS = 34
 SECCOMP_FIELDS = 19
 
 
-def apparmor(metadata: Object, spec: Object, minor: int) -> Complaint | None:
+def _bad_profiles(spec: Object, field: str) -> tuple[str, list[str]]:
+    """Who sets the type of that profile to one that is none ("" if nobody), and to which, sorted."""
     values: set[str] = set()
 
     def is_bad(owner: Object) -> bool:
-        profile = security(owner).get("appArmorProfile")
+        profile = security(owner).get(field)
         if profile is None or profile.get("type") in PROFILES:
             return False
         values.add(profile.get("type", ""))
         return True
 
-    who = setters(is_bad(spec), names(spec, is_bad))
+    return setters(is_bad(spec), names(spec, is_bad)), sorted(values)
+
+
+def apparmor(metadata: Object, spec: Object, minor: int) -> Complaint | None:
+    who, values = _bad_profiles(spec, "appArmorProfile")
     annotations = sorted(
         f'{name}="{value}"'
         for name, value in (metadata.get("annotations") or {}).items()
@@ -78,7 +83,7 @@ def apparmor(metadata: Object, spec: Object, minor: int) -> Complaint | None:
     who = " and ".join(filter(None, (who, plural("annotation", len(annotations)) if annotations else "")))
     if not who:
         return None
-    shown = [*sorted(values), *annotations]
+    shown = [*values, *annotations]
     reason = plural("forbidden AppArmor profile", len(shown))
     return Complaint(reason, f"{who} must not set AppArmor profile type to {quoted(shown)}")
 
@@ -204,19 +209,10 @@ def seccomp(metadata: Object, spec: Object, minor: int) -> Complaint | None:
 
 def bad_seccomp(spec: Object) -> Complaint | None:
     """The complaint about profiles that are none."""
-    values: set[str] = set()
-
-    def is_bad(owner: Object) -> bool:
-        profile = security(owner).get("seccompProfile")
-        if profile is None or profile.get("type") in PROFILES:
-            return False
-        values.add(profile.get("type", ""))
-        return True
-
-    who = setters(is_bad(spec), names(spec, is_bad))
+    who, values = _bad_profiles(spec, "seccompProfile")
     if not who:
         return None
-    detail = f"{who} must not set securityContext.seccompProfile.type to {quoted(sorted(values))}"
+    detail = f"{who} must not set securityContext.seccompProfile.type to {quoted(values)}"
     return Complaint("seccompProfile", detail)
 
 
