@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.bus.jetstream import JetStream
+from shared.bus.jetstream import NOT_YET, RETRY_S, JetStream
 from shared.bus.port import Bus, Message
-from shared.errors import BusError
+from shared.errors import BrokerError, BusError
 
 CHUNK_BYTES = 256 << 10
 SILENCE_S = 30.0
 RESTORE_S = 120.0
+# how long servers that do not hear of each other are given to do so
+PEERS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,13 @@ async def _chunks(bus: Bus, received: asyncio.Queue[Message], stream: str) -> As
 async def put_back(bus: Bus, snapshot: Snapshot, replicas: int) -> dict[str, Any]:
     """Make the stream on a bus that has none of its name, with so many replicas; the state that it has then.
 
-    BrokerError or BusError if the server refuses it; BusError also if what it took differs from the snapshot.
+    Waits while the bus has too few servers that hear of each other. BrokerError or BusError if the server refuses it;
+    BusError also if what it took differs from the snapshot.
     """
     jetstream = JetStream(bus)
     name = snapshot.name
     config = {**snapshot.config, "num_replicas": replicas}
-    answer = await jetstream.api(f"STREAM.RESTORE.{name}", {"config": config, "state": snapshot.state}, RESTORE_S)
+    answer = await _offer(jetstream, name, {"config": config, "state": snapshot.state})
     target = answer["deliver_subject"]
     with snapshot.path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -89,3 +92,16 @@ async def put_back(bus: Bus, snapshot: Snapshot, replicas: int) -> dict[str, Any
     if state["last_seq"] < snapshot.state["last_seq"]:
         raise BusError(f"stream {name} ends at {state['last_seq']} and not at {snapshot.state['last_seq']}")
     return state
+
+
+async def _offer(jetstream: JetStream, name: str, request: dict[str, Any]) -> dict[str, Any]:
+    """The server's answer to the offer of a stream: where it takes the content."""
+    deadline = asyncio.get_running_loop().time() + PEERS_S
+    while True:
+        try:
+            return await jetstream.api(f"STREAM.RESTORE.{name}", request, RESTORE_S)
+        except BrokerError as exc:
+            # servers that have just started take the others for gone until the first word of each
+            if exc.code not in NOT_YET or asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(RETRY_S)
