@@ -37,6 +37,7 @@ class Podman:
         (directory / "containers.conf").write_text(f"[containers]\ndefault_ulimits = []\n{engine}")
         storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{directory}/graph"\nrunroot = "{directory}/run"\n'
         (directory / "storage.conf").write_text(storage)
+        self.directory = directory  # conmon leaves a file `oom` in its working directory when memory runs out
         self.environment = {
             **os.environ,
             "CONTAINERS_CONF": str(directory / "containers.conf"),
@@ -54,6 +55,7 @@ class Podman:
         return subprocess.run(
             self.command(*words),
             input=stdin,
+            cwd=self.directory,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -80,6 +82,7 @@ class Podman:
             termios.tcsetwinsize(slave, (40, 120))
             process = subprocess.Popen(
                 self.command(*words),
+                cwd=self.directory,
                 env=self.environment,
                 stdin=slave,
                 stdout=slave,
