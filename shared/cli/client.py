@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from shared.cli.cluster import Cluster, ClusterError
+from shared.cli.supervise import running
 from shared.errors import ApiError, api_error_from_status
 from shared.identity import tokens
 from shared.identity.users import MASTERS
@@ -99,7 +100,10 @@ class ApiSession:
 
     def _lost(self, exc: Exception) -> ClusterError:
         self.close()
-        return ClusterError(f"the API server at {self.cluster.api_url} does not answer ({exc}); see `wherry status`")
+        if "supervisor" not in running(self.cluster.run):
+            return ClusterError(f"the cluster in {self.cluster.data} is stopped; start it again with `wherry up`")
+        log = self.cluster.logs / "apiserver.log"
+        return ClusterError(f"the API server at {self.cluster.api_url} does not answer ({exc}); see {log}")
 
     def get(self, path: str, **query: str) -> Any:
         return self.request("GET", path, query=query)

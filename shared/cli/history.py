@@ -75,7 +75,7 @@ def show_history(args: argparse.Namespace) -> int:
     kind = _kind(cluster, args.kind)
     records = uvloop.run(_revisions(cluster, kind, args))
     if not records:
-        raise ClusterError(f"the log knows no {kind.plural} {args.name}{_where(kind, args.namespace)}")
+        raise _unknown(kind, args)
     entries = [entry(record, before) for record, before in zip(records, [None, *records], strict=False)]
     if args.output == "json":
         print(json.dumps(entries, ensure_ascii=False, indent=1))
@@ -158,6 +158,10 @@ def _print(args: argparse.Namespace, kind: Kind, answer: dict[str, Any]) -> int:
     if not items and args.name:
         raise ClusterError(f"there was no {kind.plural} {args.name}{_where(kind, args.namespace)} at {args.at}")
     if args.output == "table":
+        if not items:
+            where = "" if args.all_namespaces else _where(kind, args.namespace)
+            print(f"there were no {kind.plural}{where} at {args.at}", file=sys.stderr)
+            return 0
         columns = [(index, one["name"]) for index, one in enumerate(answer["columnDefinitions"]) if not one["priority"]]
         rows = [tuple(name.upper() for _, name in columns)]
         rows += [tuple(str(row["cells"][index]) for index, _ in columns) for row in items]
@@ -211,6 +215,8 @@ async def _two(cluster: Cluster, kind: Kind, args: argparse.Namespace) -> tuple[
     async with connect(admin(cluster), "wherry diff") as bus:
         floor = (await floors.read(JetStream(bus))).revision
         records = await History(bus, Cache()).revisions(_ref(kind, args))
+        if not records:
+            raise _unknown(kind, args)
         states = []
         now = datetime.now().astimezone()
         for text in (args.at, args.to):
@@ -229,6 +235,11 @@ async def _revision_at(cluster: Cluster, moment: float) -> int:
 
 def _ref(kind: Kind, args: argparse.Namespace) -> Ref:
     return Ref(kind.group, kind.plural, args.namespace if kind.namespaced else "", args.name)
+
+
+def _unknown(kind: Kind, args: argparse.Namespace) -> ClusterError:
+    elsewhere = "; name another with -n" if kind.namespaced else ""
+    return ClusterError(f"the log knows no {kind.plural} {args.name}{_where(kind, args.namespace)}{elsewhere}")
 
 
 def _named(text: str, revision: int) -> str:

@@ -58,3 +58,6 @@ def test_the_past_can_be_listed_and_compared_also_when_it_is_deleted(cluster: Te
     late = wherry("get", "cm", "never", "--at", str(before), *data, check=False)
     assert late.returncode == 1
     assert "there was no configmaps never" in late.stderr
+    unknown = wherry("diff", "cm", "never", "--at", str(before), *data, check=False)
+    assert unknown.returncode == 1
+    assert f"the log knows no configmaps never in namespace {kubectl.namespace}" in unknown.stderr

@@ -9,14 +9,14 @@ from shared.kernel.nftables.transaction import Transaction
 
 
 def nf_tables_available() -> tuple[bool, str]:
-    """Whether nf_tables with NAT, maps and numgen works here; if not, why. Tries it in a network namespace of its
-    own.
+    """Whether nf_tables with NAT, maps and numgen works here, and what was tried or why it failed. Tries it in
+    a network namespace of its own.
     """
     try:
         namespaces.in_thread(_try)
     except OSError as exc:
         return False, f"nf_tables: {exc}"
-    return True, ""
+    return True, "a table with NAT, maps and random choice was made"
 
 
 def _try() -> None:
