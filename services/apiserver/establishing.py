@@ -4,7 +4,6 @@ Kubernetes runs controllers for this inside its API server, and so does this, so
 not the controllers run. Several servers may do it side by side: they write the same.
 """
 
-import asyncio
 import itertools
 import logging
 from collections.abc import Callable
@@ -12,9 +11,10 @@ from collections.abc import Callable
 from services.apiserver import definitions
 from services.apiserver.protocol import Object, Request
 from services.apiserver.routes import Target
+from services.apiserver.settling import keep_settled
 from services.apiserver.store import Store
 from services.apiserver.write import Writer
-from shared.errors import ApiError, BusError, NotFound, StateError
+from shared.errors import ApiError, NotFound, WherryError
 from shared.objects import meta, registry, times
 from shared.objects.custom import kinds, naming
 from shared.objects.registry import Resource
@@ -22,7 +22,6 @@ from shared.state.cache import Change
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 1.0
 BURST = 100
 """How many objects of a definition that goes are deleted before others have their turn."""
 
@@ -34,7 +33,6 @@ class Establishing:
         self._store = store
         self._writer = writer
         self._request = request
-        self._changed = asyncio.Event()
         self._groups: dict[str, dict[str, Object]] = {}
         """Outlines of the definitions by group and name: names are taken within a group."""
         self._stale: set[str] = set()
@@ -42,25 +40,20 @@ class Establishing:
 
     async def run(self) -> None:
         """Follow the changes of definitions, and of the objects of those that go, until cancelled."""
-        unsubscribe = self._store.state.cache.on_change(self._on_change)
-        try:
-            while True:
-                await self._changed.wait()
-                self._changed.clear()
-                try:
-                    await self.settle()
-                except (ApiError, BusError, StateError) as exc:
-                    log.warning("custom resource definitions could not be settled: %s", exc)
-                    self._stale |= set(self._groups)
-                    self._changed.set()
-                    await asyncio.sleep(RETRY_S)
-        finally:
-            unsubscribe()
+        await keep_settled("custom resource definitions", self._store.state.cache, self._concerns, self.settle)
 
     async def settle(self) -> None:
-        """Bring the definitions of changed groups a step further; a failure is raised when all had their turn."""
-        failures: list[ApiError] = []
+        """Bring the definitions of changed groups a step further, or raise why some could not be: then the next call
+        has all of these groups before it again."""
         stale, self._stale = self._stale, set()
+        try:
+            await self._settle(stale)
+        except WherryError:
+            self._stale |= stale
+            raise
+
+    async def _settle(self, stale: set[str]) -> None:
+        failures: list[ApiError] = []
         outlines = [one for group in stale for one in self._groups.get(group, {}).values()]
         # names are a matter of moments, what goes may have many objects
         for outline in sorted(outlines, key=meta.is_deleting):
@@ -112,7 +105,8 @@ class Establishing:
         target = Target(resource, "", name, spoken, False)
         await self._writer.change(self._request, target, lambda record: meta.copy(make(record.object)), None)
 
-    def _on_change(self, change: Change) -> None:
+    def _concerns(self, change: Change) -> bool:
+        """Keep the outlines current, and note the group that the change makes stale, if any."""
         ref = change.record.ref
         if ref[:2] == definitions.KEY:
             # the name is the plural and the group
@@ -125,9 +119,9 @@ class Establishing:
         elif ref[:2] in self._emptying:
             group = ref.group
         else:
-            return
+            return False
         self._stale.add(group)
-        self._changed.set()
+        return True
 
 
 def _terminating(definition: Object) -> Object:

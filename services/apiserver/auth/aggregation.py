@@ -5,23 +5,21 @@ is aggregated into `view` counts at once, whether or not the controllers run. Se
 they write the same.
 """
 
-import asyncio
 import logging
 from collections.abc import Iterable
 
 from services.apiserver.auth.roles import GROUP
 from services.apiserver.protocol import Object, Request
 from services.apiserver.routes import Target
+from services.apiserver.settling import keep_settled
 from services.apiserver.store import Store
 from services.apiserver.write import Writer
-from shared.errors import ApiError, BusError, NotFound, StateError
+from shared.errors import NotFound
 from shared.objects import meta, registry, selectors
 from shared.objects.registry import Resource
 from shared.state.cache import Change, Record
 
 log = logging.getLogger(__name__)
-
-RETRY_S = 1.0
 
 
 def aggregated(role: Object, others: Iterable[Object]) -> list[Object]:
@@ -43,23 +41,10 @@ class Aggregation:
         self._store = store
         self._writer = writer
         self._request = request
-        self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """Follow the changes of roles until cancelled."""
-        unsubscribe = self._store.state.cache.on_change(self._on_change)
-        try:
-            while True:
-                await self._changed.wait()
-                self._changed.clear()
-                try:
-                    await self.settle()
-                except (ApiError, BusError, StateError) as exc:
-                    log.warning("cluster roles could not be aggregated: %s", exc)
-                    self._changed.set()
-                    await asyncio.sleep(RETRY_S)
-        finally:
-            unsubscribe()
+        await keep_settled("aggregated cluster roles", self._store.state.cache, _concerns, self.settle)
 
     async def settle(self) -> None:
         """Write aggregated roles until all are made of what they choose; one may be made of another."""
@@ -92,9 +77,9 @@ class Aggregation:
         except NotFound:
             log.debug("cluster role %s went while it was aggregated", name)
 
-    def _on_change(self, change: Change) -> None:
-        if change.record.ref[:2] == (GROUP, "clusterroles"):
-            self._changed.set()
+
+def _concerns(change: Change) -> bool:
+    return change.record.ref[:2] == (GROUP, "clusterroles")
 
 
 def _name(role: Object) -> str:
