@@ -11,7 +11,7 @@ from services.apiserver.failures import method_not_allowed, status_of
 from services.apiserver.http import to_raw
 from services.apiserver.negotiation import Accepted
 from services.apiserver.pipeline import Pipeline
-from services.apiserver.protocol import JSON, Query, Raw, Request, SpdyUpgrade, Stream, Upgrade, Watching
+from services.apiserver.protocol import JSON, ProtocolSwitch, Query, Raw, Request, Stream, Upgrade, Watching
 from shared.bus.serve import Caller
 from shared.errors import ApiError
 from shared.identity.users import User
@@ -35,7 +35,7 @@ class BusHandler:
             outcome = await self._pipeline.handle(request)
         except ApiError as exc:
             return exc.code, status_of(exc)
-        if isinstance(outcome, Watching | Stream | Upgrade | SpdyUpgrade):
+        if isinstance(outcome, Watching | Stream | Upgrade | ProtocolSwitch):
             if isinstance(outcome, Watching):
                 outcome.close()
             raise method_not_allowed()

@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from services.apiserver import instruments
 from services.apiserver.failures import too_many
 from services.apiserver.protocol import Request
+from services.apiserver.routes import is_proxied
 from shared.identity.users import SERVICE_ACCOUNT_PREFIX
 
 READING_SEATS = 200
@@ -89,9 +90,9 @@ class Flow:
 
 def is_exempt(request: Request) -> bool:
     """Whether a request is served however many others there are: health, metrics, and the leases by which nodes and
-    system services show that they live."""
+    system services show that they live; and what is passed on, which takes as long as others want."""
     path = request.path
-    if path.startswith(EXEMPT_PATHS):
+    if path.startswith(EXEMPT_PATHS) or is_proxied(path):
         return True
     if not path.startswith(LEASES) or path.removeprefix(LEASES).partition("/")[0] not in SYSTEM_NAMESPACES:
         return False

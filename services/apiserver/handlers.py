@@ -5,7 +5,7 @@ from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.auth.nodes import NodeAuthorizer
 from services.apiserver.protocol import Outcome, Request
-from services.apiserver.routes import Serve, Target
+from services.apiserver.routes import OPTIONS_VERB, Serve, Target
 from services.apiserver.store import Store
 from services.apiserver.streaming.checkpoints import Checkpoints
 from services.apiserver.streaming.logs import Logs
@@ -63,9 +63,10 @@ def special_handlers(
     for plural in ("selfsubjectaccessreviews", "selfsubjectrulesreviews"):
         table["authorization.k8s.io", plural, "create"] = reviews.create
     proxy = Proxy(bus, store)
-    for verb in ("get", "create", "update", "patch", "delete"):
+    for verb in ("get", "create", "update", "patch", "delete", OPTIONS_VERB):
         table["", "pods/proxy", verb] = proxy.pod
         table["", "services/proxy", verb] = proxy.service
+        table["", "nodes/proxy", verb] = proxy.node
     for verb in ("get", "create"):
         table["", "pods/exec", verb] = sessions.execute
         table["", "pods/attach", verb] = sessions.attach

@@ -4,6 +4,7 @@ HTTP and the bus both turn what they receive into a `Request` and what comes bac
 rule of the API is written once. Handlers return one of the outcome classes or raise an `ApiError`.
 """
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -78,12 +79,17 @@ class Request:
     verb: str = ""
     # a large body that was decoded ahead, or why it cannot be
     decoded: Decoded | ApiError | None = None
+    # the body instead of `body`, for who passes it on as it arrives
+    inflow: AsyncIterator[bytes] | None = None
 
     def time_limit(self, most: float) -> float:
         """How long the answer may take, in seconds: the `timeout` parameter, as a Go duration, up to `most`.
 
         BadRequest if it is none.
         """
+        if self.inflow is not None or "/proxy" in self.path:
+            # how long that takes is up to whoever is behind the proxy
+            return math.inf
         text = self.query.get("timeout")
         if not text:
             return most
@@ -218,11 +224,17 @@ STREAM_PROTOCOL = "X-Stream-Protocol-Version"
 
 
 @dataclass(frozen=True, slots=True)
-class SpdyUpgrade:
-    """SPDY/3.1 on the bare connection: the protocol that was agreed on, and what serves it."""
+class ProtocolSwitch:
+    """Another protocol on the bare connection, after a 101 answer with these headers: SPDY, or whatever a proxied pod
+    speaks; and what serves it."""
 
-    protocol: str
+    headers: tuple[tuple[str, str], ...]
     serve: "Callable[[Pipe], Awaitable[None]]"
 
+    @classmethod
+    def to_spdy(cls, protocol: str, serve: "Callable[[Pipe], Awaitable[None]]") -> "ProtocolSwitch":
+        """SPDY/3.1 with the protocol that was agreed on."""
+        return cls((("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), (STREAM_PROTOCOL, protocol)), serve)
 
-Outcome = Item | Listing | Document | Raw | Watching | Stream | Upgrade | SpdyUpgrade
+
+Outcome = Item | Listing | Document | Raw | Watching | Stream | Upgrade | ProtocolSwitch

@@ -1,5 +1,6 @@
 """URL paths and methods -> what is asked of which object; pure, so that authorization and handlers agree on it."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,12 @@ from shared.objects.schema import Subresource
 
 Serve = Callable[[Request, "Target"], Awaitable[Outcome]]
 METHOD_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+# Kubernetes has no verb for OPTIONS, so that only a role with all verbs allows it
+OPTIONS_VERB = ""
+PROXIED_VERBS = {"HEAD": "get", "OPTIONS": OPTIONS_VERB}
+
+
+_PROXIED = re.compile(r"/api/v1/(?:namespaces/[^/]+/(?:pods|services)|nodes)/[^/]+/proxy(?:/|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,11 @@ def resolve(path: str) -> Target | None:
     return Target(resource, namespace, name, subresource, watch)
 
 
+def is_proxied(path: str) -> bool:
+    """Whether a request is for whoever is behind a proxy subresource; told from its path, before anything is read."""
+    return "/proxy" in path and _PROXIED.match(path) is not None
+
+
 def verb_of(target: Target, method: str, *, watch: bool) -> str:
     """The API verb of a method on a target; MethodNotAllowed if it does not take it."""
     verb = METHOD_VERBS.get(method, "")
@@ -92,6 +104,8 @@ def verb_of(target: Target, method: str, *, watch: bool) -> str:
         verb = "watch" if wants_watch else "get" if target.name else "list"
     elif method == "DELETE":
         verb = "delete" if target.name else "deletecollection"
+    if target.subresource_name == "proxy" and method in PROXIED_VERBS:
+        return PROXIED_VERBS[method]
     if target.subresource is not None:
         allowed = verb in target.subresource.verbs
     else:

@@ -29,6 +29,7 @@ from services.nodeagent.link import Query
 from services.nodeagent.measured import MeasuredKeeper
 from services.nodeagent.network.node import NodeNetwork
 from services.nodeagent.node import CHECK_S, Health, NodeStatus, renew_lease
+from services.nodeagent.pages import Pages
 from services.nodeagent.pods import grants, hooks, namespaces
 from services.nodeagent.pods.admission import Rejection, admit, secure
 from services.nodeagent.pods.checkpoint import Checkpoints
@@ -270,7 +271,8 @@ class Agent:
         await self.bus.wait_connected()
         streams = Streams(self.manager, self.keeper, self.configuration.node)
         async with asyncio.TaskGroup() as group:
-            handlers = streams.handlers() | CheckpointStreams(self.manager, tools).handlers()
+            pages = Pages(self.configuration, self.layout, self.manager, self.keeper)
+            handlers = streams.handlers() | CheckpointStreams(self.manager, tools).handlers() | pages.handlers()
             server = StreamServer(self.bus, self.configuration.node, handlers)
             group.create_task(server.run(), name="streams")
             group.create_task(renew_lease(Leases(self.bus), self.configuration), name="lease")

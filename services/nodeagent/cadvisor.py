@@ -151,6 +151,13 @@ def render(samples: Sequence[Sample], cores: int, memory_bytes: int) -> bytes:
 _PAUSE = "wherry/sandbox"
 
 
+def family(name: str, kind: str, text: str, values: Iterable[tuple[Mapping[str, str], float]]) -> list[str]:
+    """The lines of one metric in the text format, from labels and values."""
+    lines: list[str] = []
+    _head(lines, name, kind, text)
+    return lines + [f"{name}{_labels(labels)} {_number(value)}" for labels, value in values]
+
+
 def page(
     loop: asyncio.AbstractEventLoop, scrape: Callable[[], Awaitable[bytes]]
 ) -> Callable[[], tuple[int, str, bytes]]:
@@ -171,8 +178,8 @@ def _head(lines: list[str], name: str, kind: str, text: str) -> None:
 
 
 def _labels(labels: Mapping[str, str]) -> str:
-    pairs: Iterable[str] = (f'{key}="{_escape(value)}"' for key, value in sorted(labels.items()))
-    return "{" + ",".join(pairs) + "}"
+    pairs = ",".join(f'{key}="{_escape(value)}"' for key, value in sorted(labels.items()))
+    return f"{{{pairs}}}" if pairs else ""
 
 
 def _escape(value: str) -> str:

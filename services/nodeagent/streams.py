@@ -129,20 +129,7 @@ class Streams:
         if not specs.is_host_network(worker.pod):
             name = worker.setting.layout.node.netns_name(sandbox_id(record.uid, record.sandbox_attempt))
             path = netns.path_of(name)
-        connection = await asyncio.to_thread(_socket_in, path)
-        try:
-            async with asyncio.timeout(CONNECT_LIMIT_S):
-                await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
-        except (OSError, TimeoutError) as exc:
-            connection.close()
-            word = "connection refused" if isinstance(exc, ConnectionRefusedError) else str(exc) or "timed out"
-            raise InternalError(
-                f"failed to connect to localhost:{port} inside namespace of pod {params['pod']}: {word}"
-            ) from exc
-        with connection:
-            await stream.accept()
-            await _relay(connection, stream)
-        await stream.close(SUCCESS)
+        await relay_to("127.0.0.1", port, path, f"inside namespace of pod {params['pod']}", stream)
 
     def _worker(self, params: Mapping[str, Any]) -> PodWorker:
         worker = self._manager.find(params["namespace"], params["pod"], params.get("uid") or "")
@@ -249,6 +236,26 @@ def _socket_in(path: str) -> socket.socket:
             connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     connection.setblocking(False)
     return connection
+
+
+async def relay_to(host: str, port: int, path: str, place: str, stream: BusStream) -> None:
+    """Carry a stream to a TCP port as seen from the network namespace at `path` ("" for the node's own).
+
+    InternalError, which names the `place`, if nothing can be reached there.
+    """
+    connection = await asyncio.to_thread(_socket_in, path)
+    try:
+        async with asyncio.timeout(CONNECT_LIMIT_S):
+            await asyncio.get_running_loop().sock_connect(connection, (host, port))
+    except (OSError, TimeoutError) as exc:
+        connection.close()
+        word = "connection refused" if isinstance(exc, ConnectionRefusedError) else str(exc) or "timed out"
+        shown = "localhost" if host == "127.0.0.1" else host
+        raise InternalError(f"failed to connect to {shown}:{port} {place}: {word}") from exc
+    with connection:
+        await stream.accept()
+        await _relay(connection, stream)
+    await stream.close(SUCCESS)
 
 
 async def _relay(connection: socket.socket, stream: BusStream) -> None:

@@ -71,7 +71,8 @@ def complete(request: Request | None, raw: Raw, *, close: bool) -> Iterable[byte
     else:
         head = _plain_head(raw.status, raw.content_type)
     size = sum(map(len, raw.parts)) if raw.parts else len(raw.body)
-    length = b"" if raw.status in NO_BODY else b"Content-Length: %d\r\n" % size
+    headless = raw.status in NO_BODY or (request is not None and request.method == "HEAD")
+    length = b"" if headless else b"Content-Length: %d\r\n" % size
     end = b"Connection: close\r\n\r\n" if close else b"\r\n"
     if size <= JOINED_BYTES:
         return (b"%b%b%b%b%b" % (head, _date(), length, end, raw.whole),)

@@ -4,7 +4,9 @@ from functools import lru_cache
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from services.apiserver.failures import MAX_BODY, bad_request, too_large, unsupported_encoding
+from services.apiserver.http.inflow import Inflow
 from services.apiserver.protocol import Query
+from services.apiserver.routes import is_proxied
 from shared.errors import ApiError
 
 # Go's net/http takes a megabyte; no client needs a tenth of it
@@ -14,9 +16,10 @@ MAX_PARAMETERS = 1000
 
 class Arrival:
     """`headers` have lower-case names and the values of repeated ones joined (RFC 9110, 5.3); `pairs` are those of
-    Impersonate headers, where each counts. `error` is set as soon as the request cannot be served."""
+    Impersonate headers, where each counts. `error` is set as soon as the request cannot be served; `inflow` stands
+    for the body of one that is passed on as it arrives."""
 
-    __slots__ = ("body", "close", "complete", "error", "headers", "method", "pairs", "size", "url", "version")
+    __slots__ = ("body", "close", "complete", "error", "headers", "inflow", "method", "pairs", "size", "url", "version")
 
     def __init__(self) -> None:
         self.url = b""
@@ -29,6 +32,7 @@ class Arrival:
         self.close = False
         self.complete = False
         self.error: ApiError | None = None
+        self.inflow: Inflow | None = None
 
     def add_header(self, name: bytes, value: bytes) -> None:
         key, text = _header_name(name), value.decode("utf-8", "replace")
@@ -47,8 +51,13 @@ class Arrival:
             # kube-apiserver does not decode bodies either, and what is not unpacked cannot explode
             self.error = unsupported_encoding(encoding)
         length = self.headers.get("content-length", "")
-        if length.isdigit() and int(length) > MAX_BODY:
+        if not self.passes_on() and length.isdigit() and int(length) > MAX_BODY:
             self.error = too_large()
+
+    def passes_on(self) -> bool:
+        """Whether the body is for whoever is behind a proxy subresource: it may be of any length, and is not held."""
+        has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
+        return has_body and self.error is None and is_proxied(self.target()[0])
 
     def add_body(self, data: bytes) -> None:
         self.size += len(data)

@@ -21,8 +21,9 @@ import httptools
 from services.apiserver.failures import bad_request, header_too_large, internal, timed_out, too_many
 from services.apiserver.http import answers
 from services.apiserver.http.arrivals import MAX_HEAD, Arrival
+from services.apiserver.http.inflow import Inflow
 from services.apiserver.http.watches import send_stream, send_watch
-from services.apiserver.protocol import Outcome, Raw, Request, SpdyUpgrade, Stream, Upgrade, Watching
+from services.apiserver.protocol import Outcome, ProtocolSwitch, Raw, Request, Stream, Upgrade, Watching
 from shared.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,8 @@ class Connection(asyncio.Protocol):
         unserved = [*self._waiting, *([self._arrival] if self._arrival is not None else ())]
         self._service.release(sum(one.size for one in unserved))
         self._waiting.clear()
+        if self._arrival is not None and self._arrival.inflow is not None:
+            self._arrival.inflow.fail()
         self._arrival = None
         self._service.closed(self)
         if self._task is not None:
@@ -172,6 +175,9 @@ class Connection(asyncio.Protocol):
         arrival.close = not self._parser.should_keep_alive()
         arrival.check_head(upgrades=self._parser.should_upgrade())
         self._arrival_due += BODY_S - HEAD_S
+        if arrival.passes_on():
+            arrival.inflow = Inflow(self._transport)
+            self._enqueue(arrival)
         if arrival.headers.get("expect", "").lower() == "100-continue" and arrival.error is None:
             if self._serving or self._waiting:
                 # an answer is due first, and the client may send its body at any time
@@ -181,6 +187,9 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         arrival = self._arrival
         assert arrival is not None
+        if arrival.inflow is not None:
+            arrival.inflow.feed(data)
+            return
         arrival.add_body(data)
         if not self._service.reserve(len(data)) and arrival.error is None:
             arrival.error = too_many("too much is being sent to the server at once, please try again later")
@@ -189,6 +198,9 @@ class Connection(asyncio.Protocol):
         arrival, self._arrival = self._arrival, None
         assert arrival is not None
         self._arrival_due = 0.0
+        if arrival.inflow is not None:
+            arrival.inflow.end()
+            return
         if self._deaf:
             return
         if arrival.error is not None:
@@ -207,8 +219,13 @@ class Connection(asyncio.Protocol):
     def _refuse(self, arrival: Arrival, error: ApiError) -> None:
         """Answer what cannot be read any further, in its turn, and read no more."""
         self._arrival = None
-        arrival.error, arrival.close = error, True
         self._deaf = True
+        if arrival.inflow is not None:
+            # it is being served already
+            arrival.close = True
+            arrival.inflow.fail()
+            return
+        arrival.error, arrival.close = error, True
         self._enqueue(arrival)
 
     def _upgrade(self, rest: bytes) -> None:
@@ -287,6 +304,9 @@ class Connection(asyncio.Protocol):
                 self._service.release(arrival.size)
                 self._serving = self._long = False
                 self._idle_since = self._loop.time()
+            if arrival.inflow is not None and not arrival.inflow.complete:
+                # whoever was to take the rest of the body did not want it
+                arrival.close = True
             if arrival.close:
                 self._deaf = True
                 if arrival.error is not None:
@@ -311,7 +331,7 @@ class Connection(asyncio.Protocol):
                 await self._send_long(arrival, request, outcome)
                 answers.record(request, 200, 0.0)
                 return
-            assert not isinstance(outcome, Upgrade | SpdyUpgrade), "only a request to upgrade changes the protocol"
+            assert not isinstance(outcome, Upgrade | ProtocolSwitch), "only a request to upgrade changes the protocol"
             raw = answers.to_raw(request, outcome)
         except ApiError as exc:
             raw = answers.failure(request, exc, method=arrival.method)

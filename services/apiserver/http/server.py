@@ -109,7 +109,9 @@ class HttpServer:
         if arrival.pairs:
             action = requests.attributes(arrival.method, path, watch="watch" in query)
             user = impersonate(user, arrival.pairs, self._pipeline.authorizer, action)
-        return Request(user, arrival.method, path, query, arrival.headers, b"".join(arrival.body))
+        return Request(
+            user, arrival.method, path, query, arrival.headers, b"".join(arrival.body), inflow=arrival.inflow
+        )
 
     async def handle(self, request: Request) -> Outcome:
         seats = self._flow.seats(request)

@@ -10,15 +10,16 @@ import logging
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
+from multidict import CIMultiDict
 
 from services.apiserver import instruments, render
 from services.apiserver.auth.authentication import BEARER_PROTOCOL
-from services.apiserver.failures import MAX_BODY, bad_request, internal
+from services.apiserver.failures import MAX_BODY, internal
 from services.apiserver.http import answers
 from services.apiserver.http.arrivals import Arrival
 from services.apiserver.http.connection import Service
 from services.apiserver.http.watches import watch_form
-from services.apiserver.protocol import STREAM_PROTOCOL, Raw, Request, SpdyUpgrade, Stream, Upgrade, Watching
+from services.apiserver.protocol import ProtocolSwitch, Raw, Request, Stream, Upgrade, Watching
 from services.apiserver.streaming.pipes import RawPipe
 from shared.errors import ApiError
 
@@ -57,12 +58,10 @@ class Upgrades:
                     return await _watch(http, request, outcome)
                 case Upgrade():
                     return await _upgrade(http, outcome)
-                case SpdyUpgrade():
-                    return await _upgrade_spdy(http, outcome)
+                case ProtocolSwitch():
+                    return await _switch(http, outcome)
                 case Stream():
-                    if outcome.close is not None:
-                        await outcome.close()
-                    raise bad_request("this is not served over a WebSocket")
+                    return await _stream(http, request, outcome)
             return _response(request, answers.to_raw(request, outcome))
         except ApiError as exc:
             return _response(request, answers.failure(request, exc))
@@ -133,15 +132,30 @@ async def _upgrade(http: web.BaseRequest, outcome: Upgrade) -> web.StreamRespons
     return response
 
 
-async def _upgrade_spdy(http: web.BaseRequest, outcome: SpdyUpgrade) -> web.StreamResponse:
+async def _switch(http: web.BaseRequest, outcome: ProtocolSwitch) -> web.StreamResponse:
     pipe = RawPipe(http)
-    headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", STREAM_PROTOCOL: outcome.protocol}
     instruments.LONG_RUNNING.labels("CONNECT").inc()
     try:
-        response = await pipe.open(http, headers)
+        response = await pipe.open(http, outcome.headers)
         await outcome.serve(pipe)
     finally:
         instruments.LONG_RUNNING.labels("CONNECT").dec()
+    return response
+
+
+async def _stream(http: web.BaseRequest, request: Request, outcome: Stream) -> web.StreamResponse:
+    """The answer of whoever does not want to change the protocol."""
+    begun = Raw(b"", outcome.content_type, outcome.status, outcome.headers)
+    response = web.StreamResponse(status=begun.status, headers=CIMultiDict(answers.headers(request, begun)))
+    response.force_close()
+    try:
+        await response.prepare(http)
+        async for data in outcome.chunks:
+            await response.write(data)
+        await response.write_eof()
+    finally:
+        if outcome.close is not None:
+            await outcome.close()
     return response
 
 

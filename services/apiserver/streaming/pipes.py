@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType, web
+from multidict import CIMultiDict
 
 # Bytes that wait to be handled before the client is made to wait, and below which it may go on.
 HIGH, LOW = 512 << 10, 128 << 10
@@ -59,12 +61,12 @@ class RawPipe:
         self._paused = False
         self._wake = asyncio.Event()
 
-    async def open(self, http: web.BaseRequest, headers: dict[str, str]) -> web.StreamResponse:
+    async def open(self, http: web.BaseRequest, headers: Iterable[tuple[str, str]]) -> web.StreamResponse:
         """Answer 101 with these headers; everything after belongs to the pipe."""
         # registered first: the client may write as soon as it sees the response
         parser: Any = self
         self._protocol.set_parser(parser)
-        self._response = web.StreamResponse(status=101, reason="Switching Protocols", headers=headers)
+        self._response = web.StreamResponse(status=101, reason="Switching Protocols", headers=CIMultiDict(headers))
         await self._response.prepare(http)
         self._response.force_close()
         return self._response

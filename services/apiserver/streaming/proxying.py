@@ -1,20 +1,23 @@
-"""pods/NAME/proxy and services/NAME/proxy: HTTP to a port of a pod, by way of the node's port-forward stream.
+"""pods/NAME/proxy, services/NAME/proxy and nodes/NAME/proxy: HTTP to a port of a pod, or to a node's own pages.
 
-Nodes only dial out, so the API server cannot connect to a pod itself; a request is written to the stream that
-port-forward uses, and the answer is read from it as it comes. NAME is `[scheme:]name[:port]`, as in Kubernetes.
+Nodes only dial out, so the API server cannot connect to any of them itself; a request is written to a stream like that
+of port-forward, and the answer is read from it as it comes. NAME is `[scheme:]name[:port]`, as in Kubernetes.
 """
 
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from urllib.parse import quote, urlsplit
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
 
-import httptools
+import msgspec
 
 from services.apiserver.failures import bad_request
 from services.apiserver.protocol import Object, Outcome, Raw, Request, Stream
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
+from services.apiserver.streaming.channels import OUTWARD, open_channel
+from services.apiserver.streaming.exchanges import UNREACHABLE, Exchange, Route
 from services.apiserver.streaming.places import place_of
 from shared.bus.port import Bus
 from shared.bus.streams import BusStream, open_stream
@@ -22,27 +25,11 @@ from shared.errors import ApiError, ServiceUnavailable, StreamBroken
 from shared.objects import registry
 from shared.objects.registry import Resource
 
-INWARD, OUTWARD = 0, 1
-PIECE = 64 << 10
+HEAD = 3
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"
-NO_BODY = (204, 304)
-# of one connection only (RFC 9110, 7.6.1), or about the caller of the API and not of the pod
-NOT_PASSED_ON = frozenset(
-    (
-        *(
-            "connection",
-            "expect",
-            "keep-alive",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "te",
-            "trailer",
-            "upgrade",
-        ),
-        *("authorization", "content-length", "host", "transfer-encoding"),
-    )
-)
-NOT_PASSED_BACK = NOT_PASSED_ON | {"cache-control", "content-type", "date", "location"}
+READING = ("GET", "HEAD")
+# where a node's own pages are found elsewhere, so that clients may name it
+NODE_PORT = "10250"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +41,8 @@ class Name:
     port: str
 
 
-def split_name(text: str) -> Name:
-    """Read `[scheme:]name[:port]`; BadRequest if it is none."""
+def split_name(text: str, kind: str) -> Name:
+    """Read `[scheme:]name[:port]`; BadRequest, which names the `kind` of target, if it is none."""
     parts = text.split(":")
     match parts:
         case [name]:
@@ -67,40 +54,8 @@ def split_name(text: str) -> Name:
         case _:
             found = Name("", "", "")
     if not found.name or found.scheme not in ("", "http", "https"):
-        raise bad_request(f'invalid proxy target "{text}": name it [http:]name[:port]')
-    if found.scheme == "https":
-        raise bad_request(f'the proxy to "{text}" speaks http only: use port-forward for https')
+        raise bad_request(f'invalid {kind} request "{text}": name it [http:|https:]name[:port]')
     return found
-
-
-@dataclass(slots=True)
-class Answer:
-    """What the pod has answered so far; filled by the parser's callbacks."""
-
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: list[bytes] = field(default_factory=list)
-    begun: bool = False
-    complete: bool = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        self.begun = True
-
-    def on_body(self, data: bytes) -> None:
-        self.body.append(data)
-
-    def on_message_complete(self) -> None:
-        self.complete = True
-
-    def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name), "")
-
-    def take(self) -> bytes:
-        data = b"".join(self.body)
-        self.body.clear()
-        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +67,14 @@ class Proxy:
 
     async def pod(self, request: Request, target: Target) -> Outcome:
         """Pass a request on to a pod: to the port named, or its first."""
-        asked = split_name(target.name)
+        asked = split_name(target.name, "pod")
         pod = (await self.store.latest(target.resource, target.namespace, asked.name)).object
-        return await self._pass_on(request, target, pod, _pod_port(asked.port, pod))
+        port = _port(asked.port) if asked.port else _first_port(pod)
+        return await self._to_pod(request, target, pod, port, asked.scheme)
 
     async def service(self, request: Request, target: Target) -> Outcome:
         """Pass a request on to one of a service's ready pods; ServiceUnavailable if there is none."""
-        asked = split_name(target.name)
+        asked = split_name(target.name, "service")
         service = (await self.store.latest(target.resource, target.namespace, asked.name)).object
         wanted = _service_port(asked, service)
         choices = []
@@ -130,101 +86,108 @@ class Proxy:
             raise ServiceUnavailable(f'no endpoints available for service "{target.name}"')
         name, port = random.choice(choices)
         pod = (await self.store.get(_served("", "pods"), target.namespace, name)).object
-        return await self._pass_on(request, target, pod, port)
+        return await self._to_pod(request, target, pod, port, asked.scheme)
 
-    async def _pass_on(self, request: Request, target: Target, pod: Object, port: int) -> Outcome:
-        prefix, path = split_path(request.path, target)
-        if not path:
-            # links on a page are relative to its directory
-            return Raw(b"", "text/plain", 301, (("Location", f"{prefix}/"),))
+    async def node(self, request: Request, target: Target) -> Outcome:
+        """Answer one of the node's pages, or pass a request on to another port of the node."""
+        asked = split_name(target.name, "node")
+        node = (await self.store.latest(target.resource, "", asked.name)).object
+        if asked.port not in ("", NODE_PORT):
+            port = _port(asked.port)
+            route = _route(request, target, f"{_address(node)}:{port}", asked.scheme)
+            return _redirect(request, route) or await self._exchange(
+                request, route, asked.name, "nodeport", {"port": port}
+            )
+        route = _route(request, target, "")
+        if redirect := _redirect(request, route):
+            return redirect
+        _, _, path = request.path.partition(f"/{target.resource.plural}/{target.name}/proxy")
+        stream = await self._open(asked.name, "page", {"method": request.method, "path": path or "/"})
+        return await _page(stream, request.method)
+
+    async def _to_pod(self, request: Request, target: Target, pod: Object, port: int, scheme: str) -> Outcome:
+        route = _route(request, target, f"{pod['metadata']['name']}:{port}", scheme)
+        if redirect := _redirect(request, route):
+            return redirect
         place = place_of(pod, pod["spec"]["containers"][0]["name"])
+        return await self._exchange(request, route, place.node, "portforward", place.parameters() | {"port": port})
+
+    async def _exchange(self, request: Request, route: Route, node: str, op: str, params: dict[str, Any]) -> Outcome:
+        stream = await self._open(node, op, params)
         try:
-            stream = await open_stream(self.bus, place.node, "portforward", place.parameters() | {"port": port})
+            channel = await open_channel(stream, route.host.rpartition(":")[0] if route.scheme == "https" else "")
+        except StreamBroken as exc:
+            raise ServiceUnavailable(f"{UNREACHABLE}: {exc}") from exc
+        return await Exchange(channel, request, route).run()
+
+    async def _open(self, node: str, op: str, params: dict[str, Any]) -> BusStream:
+        try:
+            return await open_stream(self.bus, node, op, params)
         except ApiError as exc:
-            raise ServiceUnavailable(f"error trying to reach service: {exc.message}") from exc
-        try:
-            data = written(request, path, f"{place.pod}:{port}", prefix)
-            for start in range(0, len(data), PIECE):
-                await stream.send(INWARD, data[start : start + PIECE])
-            answer = Answer()
-            parser = httptools.HttpResponseParser(answer)
-            while not answer.begun and await _read(stream, parser):
-                pass
-            if not answer.begun:
-                raise ServiceUnavailable("error trying to reach service: the connection ended before an answer")
-        except (StreamBroken, httptools.HttpParserError) as exc:
-            await stream.close()
-            raise ServiceUnavailable(f"error trying to reach service: {exc}") from exc
-        except BaseException:
-            await stream.close()
-            raise
-        status, headers = parser.get_status_code(), passed_back(answer, prefix)
-        kind = answer.header("content-type") or "application/octet-stream"
-        if status in NO_BODY or (answer.complete and not answer.body):
-            await stream.close()
-            return Raw(b"", kind, status, headers)
-        return Stream(_body(stream, parser, answer), kind, stream.close, status, headers)
+            raise ServiceUnavailable(f"{UNREACHABLE}: {exc.message}") from exc
+
+
+async def _page(stream: BusStream, method: str) -> Outcome:
+    """A page of a node: its head on a channel of its own, then the body."""
+    try:
+        _, data = await anext(stream)
+        head = msgspec.json.decode(data)
+    except (StreamBroken, StopAsyncIteration, msgspec.DecodeError) as exc:
+        await stream.close()
+        raise ServiceUnavailable(f"{UNREACHABLE}: the node's answer broke off") from exc
+    except BaseException:
+        await stream.close()
+        raise
+    kind, status = str(head["contentType"]), int(head["status"])
+    if method == "HEAD":
+        await stream.close()
+        return Raw(b"", kind, status)
+    return Stream(_bytes(stream), kind, stream.close, status)
+
+
+async def _bytes(stream: BusStream) -> AsyncIterator[bytes]:
+    async for channel, data in stream:
+        if channel == OUTWARD:
+            yield data
 
 
 def split_path(path: str, target: Target) -> tuple[str, str]:
-    """The part of a request's path up to `proxy`, and what lies behind it for the pod, both quoted."""
+    """The part of a request's path up to `proxy`, and what lies behind it for the other side, both quoted."""
     head = f"/{target.resource.plural}/{target.name}/proxy"
     before, _, rest = path.partition(head)
     return quote(before + head, PATH_CHARACTERS), quote(rest, PATH_CHARACTERS)
 
 
-def written(request: Request, path: str, host: str, prefix: str) -> bytes:
-    """The request as the pod receives it."""
+def _route(request: Request, target: Target, host: str, scheme: str = "") -> Route:
+    prefix, path = split_path(request.path, target)
+    return Route(prefix, path, host, scheme or "http")
+
+
+def _redirect(request: Request, route: Route) -> Raw | None:
+    """Links on a page are relative to its directory, so its URL must end with one."""
+    if route.path or request.method not in READING or request.headers.get("upgrade"):
+        return None
     query = request.query.encoded()
-    lines = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.1", f"Host: {host}", "Connection: close"]
-    for name, value in request.headers.items():
-        if name not in NOT_PASSED_ON and not name.startswith("impersonate-"):
-            lines.append(f"{name}: {value}")
-    lines += [f"X-Forwarded-Uri: {prefix}{path}", "X-Forwarded-Proto: https"]
-    lines += [f"X-Forwarded-Host: {request.headers['host']}"] if "host" in request.headers else []
-    if request.body or request.method in ("POST", "PUT", "PATCH"):
-        lines.append(f"Content-Length: {len(request.body)}")
-    return "\r\n".join(lines).encode("utf-8", "replace") + b"\r\n\r\n" + request.body
+    return Raw(b"", "text/plain", 301, (("Location", f"{route.prefix}/{'?' if query else ''}{query}"),))
 
 
-def passed_back(answer: Answer, prefix: str) -> tuple[tuple[str, str], ...]:
-    """The answer's headers for the client, with a Location that leads back through the proxy."""
-    headers = [(name, value) for name, value in answer.headers if name.lower() not in NOT_PASSED_BACK]
-    location = answer.header("location")
-    if location:
-        url = urlsplit(location)
-        if not url.netloc and url.path.startswith("/"):
-            location = prefix + location
-        headers.append(("Location", location))
-    return tuple(headers)
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise bad_request(f'invalid port "{text}": the proxy takes numbers from 1 to 65535 here')
+    return int(text)
 
 
-async def _read(stream: BusStream, parser: httptools.HttpResponseParser) -> bool:
-    """Feed the parser with what comes next; False at the end."""
-    async for channel, data in stream:
-        if channel == OUTWARD:
-            parser.feed_data(data)
-            return True
-    return False
-
-
-async def _body(stream: BusStream, parser: httptools.HttpResponseParser, answer: Answer) -> AsyncIterator[bytes]:
-    if data := answer.take():
-        yield data
-    while not answer.complete and await _read(stream, parser):
-        if data := answer.take():
-            yield data
-
-
-def _pod_port(asked: str, pod: Object) -> int:
-    if asked:
-        if not asked.isdigit() or not 0 < int(asked) < 65536:
-            raise bad_request(f'invalid port "{asked}": the proxy to a pod takes numbers from 1 to 65535')
-        return int(asked)
+def _first_port(pod: Object) -> int:
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or ():
             return int(port["containerPort"])
     return 80
+
+
+def _address(node: Object) -> str:
+    addresses = (node.get("status") or {}).get("addresses") or ()
+    inner = (one["address"] for one in addresses if one["type"] == "InternalIP")
+    return str(next(inner, node["metadata"]["name"]))
 
 
 def _service_port(asked: Name, service: Object) -> str:

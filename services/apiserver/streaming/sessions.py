@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aiohttp import ClientConnectionResetError, web
 
 from services.apiserver.failures import bad_request
-from services.apiserver.protocol import STREAM_PROTOCOL, Object, Outcome, Request, SpdyUpgrade, Upgrade
+from services.apiserver.protocol import STREAM_PROTOCOL, Object, Outcome, ProtocolSwitch, Request, Upgrade
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
 from services.apiserver.streaming.forwarding import FORWARD_PROTOCOLS, SPDY_PROTOCOL, Forwarder
@@ -90,7 +90,7 @@ class Sessions:
         async def serve(pipe: Pipe) -> None:
             await CommandSession(pipe, stream, frozenset(wanted)).run()
 
-        return SpdyUpgrade(protocol, serve)
+        return ProtocolSwitch.to_spdy(protocol, serve)
 
     async def forward(self, request: Request, target: Target) -> Outcome:
         spoken = _upgrade(request)
@@ -98,7 +98,7 @@ class Sessions:
         place = place_of(pod, pod["spec"]["containers"][0]["name"])
         if spoken == "spdy":
             protocol = _agreed(request, SPDY_FORWARD_PROTOCOLS)
-            return SpdyUpgrade(protocol, lambda pipe: Forwarder(self.bus, place, pipe).run_spdy())
+            return ProtocolSwitch.to_spdy(protocol, lambda pipe: Forwarder(self.bus, place, pipe).run_spdy())
         ports = _ports(request.query.all("ports"))
 
         async def serve(connection: web.WebSocketResponse) -> None:

@@ -160,7 +160,9 @@ async def serve_page(parameters: dict[str, Any], stream: BusStream) -> None:
     asked = b""
     async for _, data in stream:
         asked += data
-        if asked.endswith((b"\r\n\r\n", b"the end")):
+        head, end, body = asked.partition(b"\r\n\r\n")
+        _, has_body, length = head.partition(b"Content-Length: ")
+        if end and (not has_body or len(body) == int(length.partition(b"\r\n")[0])):
             break
     await stream.send(1, b"HTTP/1.1 203 Fine\r\nContent-Type: text/x\r\nX-Port: %d\r\n" % parameters["port"])
     await stream.send(1, b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(asked), asked))
