@@ -5,9 +5,9 @@ rule of the API is written once. Handlers return one of the outcome classes or r
 """
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 import msgspec
@@ -192,13 +192,35 @@ class Event:
         return self._object
 
 
+class Outlet(Protocol):
+    """Where the events of a watch can go without its task: outlets of equal `form` encode events to the same bytes.
+
+    Once it `is_full`, nothing is written until it has `drained`.
+    """
+
+    form: Hashable
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def encode(self, events: Sequence[Event]) -> bytes: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drained(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """An open watch of a resource: batches of events until the iterator ends; `close` must be called in any case."""
+    """An open watch of a resource: batches of events until the iterator ends; `close` must be called in any case.
+
+    A reader that has an outlet may `attach` it before it iterates: while it waits for a batch, events go there.
+    """
 
     resource: Resource
     batches: AsyncIterator[list[Event]]
     close: Callable[[], None]
+    attach: Callable[[Outlet], None] = lambda outlet: None
 
 
 @dataclass(frozen=True, slots=True)

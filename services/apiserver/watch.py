@@ -1,26 +1,26 @@
-"""Watches: the changes of a resource as events, filtered and translated for one watcher.
+"""Watches: the changes of a resource as events, from where the watcher wants them.
 
-Objects that come to match the selectors appear as ADDED, objects that no longer do as DELETED. A quiet watch gets
-bookmarks, so that it can resume from a recent revision. Everything is served from the subscription of the cache.
+Everything is served from the cache: first what was before the watch or what it missed, then what happens, which goes
+to all watchers of the same together (broadcasts.py). A quiet watch gets bookmarks, so that it can resume from a recent
+revision.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
-from services.apiserver import conversion
+from services.apiserver import conversion, events
+from services.apiserver.broadcasts import Audience, Broadcasts, Seat
 from services.apiserver.failures import invalid, status_of, too_old
-from services.apiserver.protocol import Event, Object, Request, Watching
+from services.apiserver.protocol import Event, Request, Watching
 from services.apiserver.read import Reader, parse_count, parse_revision
 from services.apiserver.routes import Target
 from services.apiserver.selection import Selection
 from shared.errors import RevisionTooOld
-from shared.objects import json
 from shared.objects.registry import Resource
 from shared.objects.validation import Cause
-from shared.state.cache import Change, Record, Subscription
+from shared.state.cache import Change, Record
 
 BOOKMARK_INTERVAL_S = 60.0
 BOOKMARK_BEFORE_END_S = 2.0
@@ -36,6 +36,7 @@ class Watcher:
     """Opens watches on the state that a reader reads."""
 
     reader: Reader
+    broadcasts: Broadcasts = field(default_factory=Broadcasts)
 
     async def open(self, request: Request, target: Target) -> Watching:
         """Begin a watch; the failures of a bad request are raised here, later ones arrive as an ERROR event."""
@@ -71,47 +72,42 @@ class Watcher:
             records = self.reader.store.list_objects(resource, target.namespace)
             present = [one for one in records if selection.matches(resource, one)]
             if options.marks_end:
-                end.append(_bookmark(resource, cache.revision, {INITIAL_EVENTS_END: "true"}))
-        alarm = _Alarm(subscription)
-        batches = self._batches(resource, selection, subscription, options, alarm)
+                end.append(events.bookmark(resource, cache.revision, {INITIAL_EVENTS_END: "true"}))
+        words = (target.name, request.query.get("labelSelector"), request.query.get("fieldSelector"))
+        audience = Audience(cache, stored, resource, target.namespace, selection, words)
+        seat = Seat(self.broadcasts, audience, subscription)
+        batches = self._batches(audience, options, seat)
         if missed is not None:
             batches = _caught_up(resource, selection, options, missed, batches)
         elif present or end:
             batches = _after(_initial(resource, present, end), batches)
-        return Watching(resource, batches, alarm.close)
+        return Watching(resource, batches, seat.close, seat.attach)
 
-    async def _batches(
-        self,
-        resource: Resource,
-        selection: Selection,
-        subscription: Subscription,
-        options: "Options",
-        alarm: "_Alarm",
-    ) -> AsyncIterator[list[Event]]:
+    async def _batches(self, audience: Audience, options: "Options", seat: Seat) -> AsyncIterator[list[Event]]:
+        """What the watcher's task has to send itself; what happens while this waits goes to the seat's outlet."""
         loop = asyncio.get_running_loop()
-        cache = self.reader.store.stream(resource).cache
+        cache, resource = audience.cache, audience.resource
         end = loop.time() + options.lifetime_s
         last_bookmark = max(end - BOOKMARK_BEFORE_END_S, loop.time())
         next_bookmark = min(loop.time() + BOOKMARK_INTERVAL_S, last_bookmark) if options.bookmarks else end
         while (now := loop.time()) < end:
             try:
-                changes = subscription.take()
+                changes = seat.take()
             except RevisionTooOld as exc:
-                yield [_error(status_of(too_old(cache.revision, exc.floor)))]
+                yield [events.error(status_of(too_old(cache.revision, exc.floor)))]
                 return
             if changes:
-                events = translate(resource, selection, changes)
-                if events:
-                    yield events
+                if told := events.translate(resource, audience.selection, changes):
+                    yield told
                 continue
             if resource.schema.custom is not None and resource.schema.custom.is_replaced:
                 return
             if options.bookmarks and now >= next_bookmark:
                 # nothing is buffered, so everything up to the cache's revision has been told
                 next_bookmark = min(now + BOOKMARK_INTERVAL_S, last_bookmark) if now < last_bookmark else end
-                yield [_bookmark(resource, cache.revision, {})]
+                yield [events.bookmark(resource, cache.revision, {})]
                 continue
-            await alarm.wait(min(end, next_bookmark))
+            await seat.wait(min(end, next_bookmark))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,39 +148,10 @@ class Options:
         )
 
 
-class _Alarm:
-    """Waits for changes or a moment. The timer is kept over many waits: moments are far away, changes are not, and
-    setting a timer costs more than sending an event."""
-
-    def __init__(self, subscription: Subscription) -> None:
-        self._subscription = subscription
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
-
-    async def wait(self, moment: float) -> None:
-        """Until there is something to take, or the loop's clock has passed `moment`, or earlier."""
-        loop = asyncio.get_running_loop()
-        if self._timer is None or moment < self._due or self._due <= loop.time():
-            self._cancel()
-            self._due = moment
-            self._timer = loop.call_at(moment, self._subscription.wake)
-        await self._subscription.wait()
-
-    def close(self) -> None:
-        """End the subscription as well."""
-        self._cancel()
-        self._subscription.close()
-
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
 async def _initial(resource: Resource, present: list[Record], end: list[Event]) -> AsyncIterator[list[Event]]:
     """The present state in portions, so that many new watchers do not hold all of it encoded at once."""
     for start in range(0, len(present), PORTION):
-        yield [_event(resource, "ADDED", one) for one in present[start : start + PORTION]]
+        yield [events.of_record(resource, "ADDED", one) for one in present[start : start + PORTION]]
     if end:
         yield end
 
@@ -207,70 +174,17 @@ async def _caught_up(
     """What the watcher missed, from the log, and then what happens."""
     try:
         async for changes in missed:
-            if events := translate(resource, selection, changes):
-                yield events
+            if told := events.translate(resource, selection, changes):
+                yield told
     except RevisionTooOld as exc:
-        yield [_error(status_of(too_old(options.revision, exc.floor)))]
+        yield [events.error(status_of(too_old(options.revision, exc.floor)))]
         return
     async for batch in then:
         yield batch
 
 
-def translate(resource: Resource, selection: Selection, changes: Iterable[Change]) -> list[Event]:
-    """The events that a watcher with these selectors sees of some changes."""
-    events = []
-    for change in changes:
-        record, previous = change.record, change.previous
-        is_chosen = change.type != "DELETED" and selection.matches(resource, record)
-        was_chosen = previous is not None and (selection.is_open or selection.matches(resource, previous))
-        if is_chosen:
-            events.append(_event(resource, "MODIFIED" if was_chosen else "ADDED", record))
-        elif was_chosen and change.type == "DELETED":
-            events.append(_event(resource, "DELETED", record))
-        elif was_chosen and previous is not None:
-            events.append(_left(resource, previous, change.revision))
-    return events
-
-
-def _event(resource: Resource, kind: str, record: Record) -> Event:
-    if conversion.storage_of(resource) is resource:
-        return _stored(kind, record)
-    return _converted(resource, kind, record)
-
-
-# watchers are told of a change within the same turn of the loop, so a few turns' changes are enough
-@lru_cache(maxsize=128)
-def _stored(kind: str, record: Record) -> Event:
-    return Event(kind, record.json)
-
-
-@lru_cache(maxsize=128)
-def _converted(resource: Resource, kind: str, record: Record) -> Event:
-    obj = conversion.view(resource, record)
-    return Event(kind, json.encode(obj), obj)
-
-
-def _left(resource: Resource, previous: Record, revision: int) -> Event:
-    """An object that left the selectors is shown as it last matched, at the revision that took it out."""
-    obj = conversion.view(resource, previous)
-    shown = obj | {"metadata": obj["metadata"] | {"resourceVersion": str(revision)}}
-    return Event("DELETED", json.encode(shown), shown)
-
-
-def _bookmark(resource: Resource, revision: int, annotations: dict[str, str]) -> Event:
-    metadata: Object = {"resourceVersion": str(revision)}
-    if annotations:
-        metadata["annotations"] = annotations
-    obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-    return Event("BOOKMARK", json.encode(obj), obj)
-
-
-def _error(status: Object) -> Event:
-    return Event("ERROR", json.encode(status), status)
-
-
 async def _failed(asked: int, floor: int) -> AsyncIterator[list[Event]]:
-    yield [_error(status_of(too_old(asked, floor)))]
+    yield [events.error(status_of(too_old(asked, floor)))]
 
 
 def _refuse(message: str, field: str = "resourceVersionMatch") -> None:

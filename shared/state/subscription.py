@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Self
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, Self
 
 from shared.errors import RevisionTooOld
 from shared.state.record import Change
 
 LIMIT = 50_000
+
+
+class Listener(Protocol):
+    """Who is told at once, synchronously, in place of a task that waits."""
+
+    def changed(self) -> None:
+        """There is something to take."""
+
+    def woken(self) -> None:
+        """Something else happened: the reader must list again, or was woken."""
 
 
 class Subscription(AsyncIterator[list[Change]]):
@@ -18,7 +28,7 @@ class Subscription(AsyncIterator[list[Change]]):
     RevisionTooOld if the reader fell more than LIMIT changes behind. `close` ends the iteration.
     """
 
-    __slots__ = ("_after", "_closed", "_discard", "_namespace", "_overflow", "_pending", "_waiter")
+    __slots__ = ("_after", "_closed", "_discard", "_namespace", "_overflow", "_pending", "_waiter", "listener")
 
     def __init__(self, namespace: str, after: int, discard: Callable[[Subscription], None]) -> None:
         self._namespace = namespace
@@ -28,6 +38,11 @@ class Subscription(AsyncIterator[list[Change]]):
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._overflow = False
+        self.listener: Listener | None = None
+
+    def resume(self, changes: Sequence[Change]) -> None:
+        """Put changes before those that are going to come: they were taken elsewhere and not told."""
+        self._pending[:0] = changes
 
     def offer(self, change: Change) -> None:
         """Buffer a change if this watcher wants it; called by the cache."""
@@ -39,7 +54,10 @@ class Subscription(AsyncIterator[list[Change]]):
             self.cut()
             return
         self._pending.append(change)
-        self.wake()
+        if self.listener is not None:
+            self.listener.changed()
+        else:
+            self.wake()
 
     def cut(self) -> None:
         """End with RevisionTooOld: the watcher must list again."""
@@ -80,5 +98,7 @@ class Subscription(AsyncIterator[list[Change]]):
 
     def wake(self) -> None:
         """Let `wait` return, even if there is nothing."""
-        if self._waiter is not None and not self._waiter.done():
+        if self.listener is not None:
+            self.listener.woken()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -1,13 +1,14 @@
 """Answers over time: watches as lines of JSON and logs as bytes, in chunks, at the pace of the client."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from services.apiserver import instruments, negotiation, render
 from services.apiserver.http import answers
 from services.apiserver.negotiation import Accepted
-from services.apiserver.protocol import JSON, Raw, Request, Stream, Watching
+from services.apiserver.protocol import JSON, Event, Raw, Request, Stream, Watching
 from shared.errors import NotAcceptable
+from shared.objects.registry import Resource
 
 # what is written before the client is given the chance to take some of it
 PIECE_BYTES = 256 << 10
@@ -35,8 +36,33 @@ def watch_form(request: Request) -> Accepted:
     return Accepted(JSON, accepted.transformation, accepted.version)
 
 
+class _Outlet:
+    """The connection of a watcher that waits for events."""
+
+    def __init__(self, sink: Sink, request: Request, resource: Resource, accepted: Accepted) -> None:
+        self._sink = sink
+        self._query = request.query
+        self._resource = resource
+        self._accepted = accepted
+        self.form: Hashable = (accepted, request.query.get("includeObject"), sink.chunked)
+
+    @property
+    def is_full(self) -> bool:
+        return self._sink.is_full
+
+    def encode(self, events: Sequence[Event]) -> bytes:
+        lines = [render.event(self._resource, one, self._accepted, self._query) for one in events]
+        return _chunk(self._sink, lines[0] if len(lines) == 1 else b"".join(lines))
+
+    def write(self, data: bytes) -> None:
+        self._sink.write(data)
+
+    async def drained(self) -> None:
+        await self._sink.drained()
+
+
 async def send_watch(sink: Sink, request: Request, outcome: Watching) -> None:
-    """Send events until the watch ends. The events of one turn of the loop go out in one write."""
+    """Send events until the watch ends: what was before it and what it is late with from here, the rest directly."""
     resource = outcome.resource
     accepted = watch_form(request)
     counter = instruments.WATCH_EVENTS.labels(resource.group, resource.version, resource.kind)
@@ -45,6 +71,7 @@ async def send_watch(sink: Sink, request: Request, outcome: Watching) -> None:
     try:
         # a client waits for the headers to know that the watch stands
         sink.write(answers.streamed(request, Raw(b"", JSON), chunked=sink.chunked))
+        outcome.attach(_Outlet(sink, request, resource, accepted))
         async for batch in outcome.batches:
             counter.inc(len(batch))
             for piece in _pieces(render.event(resource, one, accepted, request.query) for one in batch):
