@@ -32,12 +32,16 @@ class Allocator:
         self._network = network
         self._ports = ports
 
+    def concerns(self, resource: Resource) -> bool:
+        """Whether planning may change objects of a resource."""
+        return resource.plural == "services" and resource.group == ""
+
     def plan(self, resource: Resource, obj: Object, old: Object | None) -> Along | None:
         """What a created or changed object claims and releases; None if it is no Service or nothing changes.
 
         Calling the plan sets what it picked in the object; Invalid if a number that was asked for cannot be had.
         """
-        if (resource.group, resource.plural) != ("", "services"):
+        if not self.concerns(resource):
             return None
         spec = obj.setdefault("spec", {})
         held = _claims(old["spec"]) if old is not None and "spec" in old else {}
@@ -71,7 +75,7 @@ class Allocator:
 
     def release(self, resource: Resource, obj: Object) -> Along | None:
         """What the removal of an object gives back."""
-        if (resource.group, resource.plural) != ("", "services") or "spec" not in obj:
+        if not self.concerns(resource) or "spec" not in obj:
             return None
         return lambda: self._released(list(_claims(obj["spec"])))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from services.apiserver import conversion
 from services.apiserver.failures import already_exists, conflict, not_found
+from services.apiserver.forms import Form
 from services.apiserver.protocol import Object
 from shared.errors import ApiError, RevisionConflict
 from shared.events.envelope import Author
@@ -38,13 +39,15 @@ class Stream:
 class Change:
     """What a mutation decided: the object to store, or that it goes, with what must change along with it.
 
-    `answer` is what the client is shown when that differs from what was stored.
+    `answer` is what the client is shown when that differs from what was stored; `form` is the JSON of the object, if it
+    is at hand.
     """
 
     object: Object
     remove: bool = False
     along: Callable[[], Sequence[Write]] | None = None
     answer: Object | None = None
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Store:
         *,
         cause: str = "",
         along: Callable[[], Sequence[Write]] | None = None,
+        form: Form | None = None,
     ) -> Written:
         """Store a new object; AlreadyExists if its name is taken.
 
@@ -135,7 +139,7 @@ class Store:
             except RevisionConflict:
                 await stream.cache.consistent()
                 continue
-            return await self._applied(stream, write, revision)
+            return await self._applied(stream, write, revision, form if stored is obj else None)
         if stream.cache.get(ref) is None:
             # the races were lost over what had to be written along
             raise conflict(resource, ref.name)
@@ -207,7 +211,7 @@ class Store:
             if change.answer is not None:
                 await stream.cache.wait_revision(revision)
                 return Written(conversion.to_storage(resource, change.answer))
-            return await self._applied(stream, write, revision)
+            return await self._applied(stream, write, revision, change.form if stored is change.object else None)
         raise conflict(resource, name)
 
     async def _write(
@@ -246,10 +250,12 @@ class Store:
                 if revision is not None and stream.cache.get(write.ref) is None:
                     stream.cache.recall(write.ref, revision)
 
-    async def _applied(self, stream: Stream, write: Write, revision: int) -> Written:
+    async def _applied(self, stream: Stream, write: Write, revision: int, form: Form | None = None) -> Written:
         await stream.cache.wait_revision(revision)
         record = stream.cache.get(write.ref)
         if record is not None and record.revision == revision:
+            if form is not None:
+                record.adopt(form.at(revision))
             return Written(record)
         # a tombstone, or already overtaken by another write
         return Written(write.obj | {"metadata": write.obj["metadata"] | {"resourceVersion": str(revision)}})

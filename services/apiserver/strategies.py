@@ -3,6 +3,7 @@ which path, when the generation moves, and what is computed once at creation. Pu
 
 import base64
 from collections.abc import Callable
+from functools import lru_cache
 
 from services.apiserver import addressing, certificates, conditions, definitions, jobs
 from services.apiserver.protocol import Object
@@ -106,6 +107,8 @@ def key(resource: Resource) -> tuple[str, str]:
     return resource.group, resource.plural
 
 
+# bounded, because custom resources come and go
+@lru_cache(maxsize=1024)
 def has_status(resource: Resource) -> bool:
     """Whether status is written through its own subresource."""
     return resource.subresource("status") is not None

@@ -24,6 +24,7 @@ from services.apiserver.failures import (
     success,
     unsupported_body,
 )
+from services.apiserver.forms import Form
 from services.apiserver.ownership import Ownership
 from services.apiserver.protocol import Document, Item, Listing, Object, Outcome, Request
 from services.apiserver.read import MOST_DIGITS
@@ -32,7 +33,7 @@ from services.apiserver.selection import Selection
 from services.apiserver.store import Change, Store, Written
 from shared.errors import AlreadyExists, Invalid, MethodNotAllowed, NotFound
 from shared.events.envelope import Author
-from shared.objects import defaults, json, meta, validation
+from shared.objects import defaults, meta, validation
 from shared.objects.registry import Resource
 from shared.objects.validation import Cause
 from shared.state.cache import Record
@@ -67,7 +68,8 @@ class Writer:
             if generates:
                 metadata["name"] = meta.generate_name(metadata["generateName"])
             try:
-                return await self._create(request, resource, obj if attempt else meta.copy(obj))
+                # a name that is taken is drawn again, and then the object as the client sent it is needed once more
+                return await self._create(request, resource, meta.copy(obj) if generates else obj)
             except AlreadyExists:
                 if not generates or attempt == GENERATED_NAME_ATTEMPTS - 1:
                     raise
@@ -91,7 +93,7 @@ class Writer:
         strategies.prepare_create(resource, obj)
         _refuse(resource, obj, validation.validate_create(resource, obj))
         obj = asked.object = render.canonical(obj)
-        _check_size(resource, obj)
+        form = self._sized(resource, obj)
         self.admission.check(asked)
         await self.admission.extensions.validate(asked)
         plan = self.allocator.plan(resource, obj, None) or self.companions.plan(resource, obj)
@@ -108,7 +110,7 @@ class Writer:
             return Written(conversion.to_storage(resource, obj))
         because = cause(request)
         if charge is None:
-            return await self.store.create(resource, obj, author(request), cause=because, along=plan)
+            return await self.store.create(resource, obj, author(request), cause=because, along=plan, form=form)
         if plan is None:
             return await self.admission.pool.create(asked, author(request), because)
         charge()
@@ -122,10 +124,12 @@ class Writer:
         _set_namespace(resource, obj, target.namespace)
         _check_name(obj, target.name)
         expected = expected_revision(obj)
+        # what is lost to a race is tried again with what the client sent
+        sent = meta.copies(obj)
 
         def replace(record: Record) -> Object:
-            _check_uid(resource, obj, conversion.view(resource, record), target)
-            replacement: Object = meta.copy(obj)
+            replacement: Object = next(sent)
+            _check_uid(resource, replacement, conversion.view(resource, record), target)
             return replacement
 
         try:
@@ -133,6 +137,7 @@ class Writer:
         except NotFound:
             if strategies.key(resource) not in strategies.CREATED_BY_UPDATE or target.subresource is not None:
                 raise
+            obj = next(sent)
             obj["metadata"].pop("resourceVersion", None)
             return item(resource, await self.store_new(request, resource, target.namespace, obj), 201)
 
@@ -274,7 +279,7 @@ class Writer:
         obj = asked.object = render.canonical(obj)
         if obj == old:
             return Change(old)
-        _check_size(resource, obj)
+        form = self._sized(resource, obj)
         self.admission.check(asked)
         if remove.is_finished(resource, obj):
             # the event of the deletion shows the object with its last finalizer, the answer shows it without
@@ -282,7 +287,15 @@ class Writer:
         charge = self.admission.quotas.charge(asked)
         if charge is not None and request.dry_run:
             charge()
-        return Change(obj, along=_together(self.allocator.plan(resource, obj, old), charge))
+        return Change(obj, along=_together(self.allocator.plan(resource, obj, old), charge), form=form)
+
+    def _sized(self, resource: Resource, obj: Object) -> Form | None:
+        """The JSON of an object, which may not be too large; None if what is still to be planned may change it."""
+        form = Form(obj)
+        if form.size > MAX_OBJECT_BYTES:
+            cause = Cause("FieldValueTooLong", f"Too long: may not be more than {MAX_OBJECT_BYTES} bytes", "[]")
+            raise invalid(resource.group, resource.kind, obj["metadata"]["name"], [cause])
+        return None if self.allocator.concerns(resource) else form
 
     async def delete(self, request: Request, target: Target) -> Outcome:
         options = decoding.read_options(request)
@@ -428,9 +441,3 @@ def _invalid_options(reason: str, message: str, field: str) -> Invalid:
 def _refuse(resource: Resource, obj: Object, causes: list[Cause]) -> None:
     if causes:
         raise invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
-
-
-def _check_size(resource: Resource, obj: Object) -> None:
-    if len(json.encode(obj)) > MAX_OBJECT_BYTES:
-        cause = Cause("FieldValueTooLong", f"Too long: may not be more than {MAX_OBJECT_BYTES} bytes", "[]")
-        raise invalid(resource.group, resource.kind, obj["metadata"]["name"], [cause])

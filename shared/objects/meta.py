@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -176,6 +176,23 @@ def copy(value: Any) -> Any:
     except OverflowError:
         # a number beyond 64 bits, which only lives until validation
         return _copy(value)
+
+
+def copies(value: Any) -> Iterator[Any]:
+    """JSON data itself, then as often as asked a copy of what it was at first, whatever has become of it since.
+
+    For what is nearly always needed once: decoding, the larger part of a copy, is put off until there is a second time.
+    """
+    try:
+        packed = _pack(value)
+    except OverflowError:
+        kept = _copy(value)
+        yield value
+        while True:
+            yield _copy(kept)
+    yield value
+    while True:
+        yield _unpack(packed)
 
 
 def _copy(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -30,7 +31,13 @@ _LAYOUT_PARTS = (
 
 def now() -> str:
     """The current time as the API's Time, for example 2026-11-24T08:15:35Z."""
-    return format_time(datetime.now(UTC))
+    return _second(int(time.time()))
+
+
+@lru_cache(maxsize=2)
+def _second(moment: int) -> str:
+    """A unix time; every write asks for the present one some times."""
+    return format_time(datetime.fromtimestamp(moment, UTC))
 
 
 def micro_now() -> str:

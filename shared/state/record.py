@@ -107,6 +107,13 @@ class Record:
             self._raw = b""
         return self._json
 
+    def adopt(self, json: bytes) -> None:
+        """Take the JSON from whoever wrote the object and has it at hand; it must be what `json` would make."""
+        if self._json is None:
+            self._json = json
+            # one encoded form is enough
+            self._raw = b""
+
     @property
     def raw(self) -> bytes:
         """The object as msgpack, with or without metadata.resourceVersion."""

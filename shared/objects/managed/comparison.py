@@ -33,12 +33,13 @@ _SAME: tuple[_Node, _Node] = (None, None)
 def compare(shape: Granular, old: Mapping[str, Any], new: Mapping[str, Any], ignored: Ignored = NOTHING) -> Difference:
     """What of `new` differs from `old`, both being objects of the kind in their canonical form."""
     if ignored:
-        old, new = _counting(old, ignored), _counting(new, ignored)
+        old, new = counting(old, ignored), counting(new, ignored)
     changed, removed = _compare_maps(shape, old, new)
     return Difference(changed or {}, removed or {})
 
 
-def _counting(obj: Mapping[str, Any], ignored: Ignored) -> Mapping[str, Any]:
+def counting(obj: Mapping[str, Any], ignored: Ignored) -> Mapping[str, Any]:
+    """The part of an object that counts."""
     made = {}
     for name, value in obj.items():
         below = ignored.get(name, _ABSENT)

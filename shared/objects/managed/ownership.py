@@ -6,12 +6,12 @@ Source: KEP-555; apimachinery's managedfields and structured-merge-diff's merge 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from shared.objects import decoding, schema
 from shared.objects.managed import entries, sets
-from shared.objects.managed.comparison import Difference, Ignored, compare
+from shared.objects.managed.comparison import Difference, Ignored, compare, counting
 from shared.objects.managed.entries import Entry, Managed, Manager, Object
 from shared.objects.managed.sets import Fields
 from shared.objects.managed.shapes import Granular, shape_of
@@ -58,25 +58,31 @@ def blank(struct: Struct) -> Object:
 
 def created(struct: Struct, obj: Object, manager: Manager, now: str, ignored: Ignored = UNOWNED) -> list[Object]:
     """The entries of an object that an update operation creates, in its canonical form with defaults."""
-    managed: Managed = {}
-    if "spec" in obj and "spec" not in ignored:
-        rest = compare(shape_of(struct), _without_spec(blank(struct)), _without_spec(obj), ignored)
-        spec = _new_spec(struct, obj["spec"])
-        difference = Difference({**rest.changed, **spec.changed}, {**rest.removed, **spec.removed})
-    else:
-        difference = compare(shape_of(struct), blank(struct), obj, ignored)
-    _take(managed, difference, manager, now)
-    return entries.encode(managed)
+    fields = _new_fields((struct, tuple(ignored.items())), _outline(counting(obj, ignored)))
+    return [entries.encoded(Entry(manager, fields, now))] if fields else []
+
+
+def _outline(obj: Mapping[str, Any]) -> Object:
+    """What the set of a new object depends on: of labels and annotations it is the keys alone, so that objects from one
+    template have one outline though each bears something of its own."""
+    metadata = obj.get("metadata") or {}
+    outlined = {name: list(value) if name in _MAPS else value for name, value in metadata.items()}
+    return {**obj, "metadata": outlined}
+
+
+_MAPS = ("labels", "annotations")
 
 
 @remembered
-def _new_spec(struct: Struct, spec: Object) -> Difference:
-    old = blank(struct)
-    return compare(shape_of(struct), {"spec": old["spec"]} if "spec" in old else {}, {"spec": spec})
-
-
-def _without_spec(obj: Object) -> Object:
-    return {name: value for name, value in obj.items() if name != "spec"}
+def _new_fields(kind: tuple[Struct, tuple[tuple[str, frozenset[str] | None], ...]], outline: Object) -> Fields:
+    struct, ignored = kind
+    metadata = outline["metadata"]
+    whole = {name: dict.fromkeys(value, "") if name in _MAPS else value for name, value in metadata.items()}
+    new = {**outline, "metadata": whole}
+    if "spec" in new:
+        # sets name the spec last
+        new["spec"] = new.pop("spec")
+    return compare(shape_of(struct), blank(struct), new, dict(ignored)).changed
 
 
 def updated(

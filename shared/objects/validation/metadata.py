@@ -1,6 +1,7 @@
 """Object metadata: names, labels, annotations, owners, finalizers; what of it may change."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from shared.objects import groups
@@ -10,6 +11,9 @@ from shared.objects.validation.causes import Cause, forbidden, invalid, required
 
 MAX_ANNOTATION_BYTES = 256 * 1024
 
+# what is longer is wrong, and too long to be remembered: a domain, a slash and a name; a label's value or name
+_LONGEST_KEY = 253 + 1 + 63
+_LONGEST_VALUE = 63
 _STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
 _NAMES: dict[str, Callable[[str], list[str]]] = {
     "CertificateSigningRequest": names.path_segment,
@@ -42,7 +46,7 @@ def create(resource: Resource, obj: Mapping[str, Any]) -> list[Cause]:
         if not namespace:
             found.append(required("metadata.namespace"))
         else:
-            found += [invalid("metadata.namespace", namespace, one) for one in names.label(namespace)]
+            found += [invalid("metadata.namespace", namespace, one) for one in _namespace(namespace)]
     elif namespace:
         found.append(forbidden("metadata.namespace", "not allowed on this type"))
     return found + _common(metadata, str(obj.get("apiVersion") or ""))
@@ -68,8 +72,10 @@ def update(obj: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
 def labels(field: str, values: Mapping[str, str] | None) -> list[Cause]:
     found: list[Cause] = []
     for key, value in (values or {}).items():
-        found += [invalid(field, key, one) for one in names.qualified_name(key)]
-        found += [invalid(field, value, one) for one in names.label_value(value)]
+        if not _is_known_key(key):
+            found += [invalid(field, key, one) for one in names.qualified_name(key)]
+        if not _is_known_value(value):
+            found += [invalid(field, value, one) for one in names.label_value(value)]
     return found
 
 
@@ -77,11 +83,45 @@ def annotations(field: str, values: Mapping[str, str] | None) -> list[Cause]:
     found: list[Cause] = []
     size = 0
     for key, value in (values or {}).items():
-        found += [invalid(field, key, one) for one in names.qualified_name(key.lower())]
-        size += len(key.encode()) + len(value.encode())
+        if not _is_known_key(key):
+            found += [invalid(field, key, one) for one in names.qualified_name(key.lower())]
+        size += _bytes(key) + _bytes(value)
     if size > MAX_ANNOTATION_BYTES:
         found.append(too_long(field, MAX_ANNOTATION_BYTES))
     return found
+
+
+def _is_known_key(key: str) -> bool:
+    """Whether a key is one that was found to be right before: the same ones come with every object."""
+    return len(key) <= _LONGEST_KEY and _is_right_key(key)
+
+
+@lru_cache(maxsize=4096)
+def _is_right_key(key: str) -> bool:
+    return not names.qualified_name(key)
+
+
+def _is_known_value(value: str) -> bool:
+    """As `_is_known_key`, for the value of a label."""
+    return len(value) <= _LONGEST_VALUE and _is_right_value(value)
+
+
+@lru_cache(maxsize=4096)
+def _is_right_value(value: str) -> bool:
+    return not names.label_value(value)
+
+
+def _namespace(name: str) -> Iterable[str]:
+    return _about_namespace(name) if len(name) <= _LONGEST_VALUE else names.label(name)
+
+
+@lru_cache(maxsize=1024)
+def _about_namespace(name: str) -> tuple[str, ...]:
+    return tuple(names.label(name))
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _masked(prefix: str) -> str:
@@ -92,9 +132,13 @@ def _masked(prefix: str) -> str:
 def _common(metadata: Mapping[str, Any], api_version: str) -> list[Cause]:
     found = labels("metadata.labels", metadata.get("labels"))
     found += annotations("metadata.annotations", metadata.get("annotations"))
-    is_free = bool(api_version) and groups.package_of(api_version) in (None, "apiextensions/v1")
-    found += finalizers(metadata.get("finalizers") or (), lambda index: "metadata.finalizers", any_name=is_free)
-    found += _owners(metadata.get("ownerReferences") or ())
+    given = metadata.get("finalizers")
+    if given:
+        is_free = bool(api_version) and groups.package_of(api_version) in (None, "apiextensions/v1")
+        found += finalizers(given, lambda index: "metadata.finalizers", any_name=is_free)
+    owners = metadata.get("ownerReferences")
+    if owners:
+        found += _owners(owners)
     return found
 
 
