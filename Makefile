@@ -21,7 +21,7 @@ status: $(VENV)/.run
 	$(WHERRY) status --data $(DATA)
 
 test: $(VENV)/.dev tools
-	$(VENV)/bin/pytest
+	$(VENV)/bin/python -m tests
 
 test-vm: $(VENV)/.dev tools
 	$(VENV)/bin/pytest tests/vm

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.outcomes import leave
+
 # The same examples in every run, so that a red run is the fault of the change; the other profile looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, max_examples=1000)
@@ -27,6 +29,4 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if outcomes:
-        skipped = f", {outcomes['skipped']} skipped" if outcomes["skipped"] else ""
-        print(f"{outcomes['passed']} passed, {outcomes['failed']} failed{skipped}")
+    leave(outcomes)

@@ -26,6 +26,7 @@ from shared.errors import (
     StreamBroken,
 )
 from tests.fakes.brokers import TestBroker, running, wait_for
+from tests.slowness import LIMIT_S
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -383,7 +384,7 @@ class ByteStreamSuite:
                     await stream.send(0, bytes(4 << 20))
             await stream.send(4, b'{"Width":80,"Height":24}')
             blocked.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT_S):
                 await resized.wait()
             await stream.close()
 
@@ -402,7 +403,7 @@ class ByteStreamSuite:
             await broker.kill()
             with pytest.raises(StreamBroken):
                 await anext(stream)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT_S):
                 await ended.wait()
             await stream.close()
             await broker.start()
@@ -419,5 +420,5 @@ class ByteStreamSuite:
             stream = await open_stream(await broker.connect("apiserver"), "node-1", "logs", {})
             assert await anext(stream) == (1, b"line")
             await stream.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT_S):
                 await ended.wait()

@@ -12,9 +12,7 @@ from shared.bus.connection import connect
 from shared.bus.fake import FakeBroker
 from shared.bus.port import Bus
 from tests.fakes.nats import NatsServer
-from tests.slowness import SLOWNESS
-
-LIMIT_S = 15.0 * SLOWNESS
+from tests.slowness import LIMIT_S
 
 
 async def wait_for(condition: Callable[[], bool], what: str = "", limit_s: float = LIMIT_S) -> None:

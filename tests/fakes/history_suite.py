@@ -24,6 +24,7 @@ from shared.state.log import CREATE, StateLog, Write
 from shared.state.record import Change, Record
 from shared.state.streams import STATE, ensure_streams
 from tests.fakes.brokers import TestBroker, running, wait_for
+from tests.slowness import LIMIT_S
 
 AUTHOR = Author("tester", "pytest/1", "suite")
 
@@ -65,7 +66,7 @@ class Scene:
         ]
 
     async def _seen(self, revision: int) -> int:
-        await self.cache.wait_revision(revision, 5)
+        await self.cache.wait_revision(revision, LIMIT_S)
         return revision
 
 
@@ -271,7 +272,7 @@ class HistorySuite:
             subscription, other = cache.subscribe("", "pods"), cache.subscribe("", "secrets")
             revisions = [await log.put("a", number) for number in range(1, 8)]
             async with running(feed.run()):
-                await cache.wait_revision(revisions[-1], 5)
+                await cache.wait_revision(revisions[-1], LIMIT_S)
                 record = cache.get(ref("a"))
                 assert record is not None
                 assert record.object["n"] == 7

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from shared.bus.server import ServerConfig, binary, render
 from shared.settings import BusSettings
-from tests.slowness import SLOWNESS
+from tests.slowness import LIMIT_S
 
 USERS = (
     "admin",
@@ -32,7 +32,6 @@ USERS = (
     "node-node-2",
     "logcollector-node-1",
 )
-START_LIMIT_S = 20.0 * SLOWNESS
 
 
 def free_port() -> int:
@@ -118,7 +117,7 @@ class NatsServer:
         path = self.write_configuration()
         with (self.directory / "nats.log").open("ab") as output:
             self._process = subprocess.Popen([str(binary()), "-c", str(path)], stdout=output, stderr=output)
-        deadline = time.monotonic() + START_LIMIT_S
+        deadline = time.monotonic() + LIMIT_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

@@ -33,17 +33,15 @@ from services.nodeagent.runtime.model import ContainerSpec, ContainerState, Reso
 from services.nodeagent.volumes.hook import VolumesHook
 from shared.errors import ImageError, NotFound, ServiceUnavailable
 from shared.images.manifests import ImageConfig
-from tests.slowness import SLOWNESS
-
-DEADLINE_S = 10.0 * SLOWNESS
+from tests.slowness import LIMIT_S
 
 
 async def eventually(condition: Callable[[], Any], what: str) -> Any:
     """Wait until `condition()` is true and return its value."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + LIMIT_S
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come to be within {DEADLINE_S:g} s")
+            raise AssertionError(f"{what} did not come to be within {LIMIT_S:g} s")
         await asyncio.sleep(0.005)
     return value
 

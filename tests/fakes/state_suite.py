@@ -19,6 +19,7 @@ from shared.state.leases import Leases, LeaseWatch, NodeLease
 from shared.state.log import StateLog, Write
 from shared.state.streams import ensure_streams
 from tests.fakes.brokers import TestBroker, running, wait_for
+from tests.slowness import LIMIT_S
 
 AUTHOR = Author("tester", "pytest/1", "suite")
 
@@ -49,7 +50,7 @@ class LogSuite:
         async with fed(bus) as cache, fed(await broker.connect("scheduler")) as other:
             revision = await log.put(ref("a"), obj("a"), expected=0, author=AUTHOR, cause="because")
             for seen in (cache, other):
-                await seen.wait_revision(revision, 5)
+                await seen.wait_revision(revision, LIMIT_S)
                 record = seen.get(ref("a"))
                 assert record is not None
                 assert (record.revision, record.author, record.cause) == (revision, AUTHOR, "because")
@@ -92,7 +93,7 @@ class LogSuite:
                         continue
                     done += 1
                     successes += 1
-                    await cache.wait_revision(new, 5)
+                    await cache.wait_revision(new, LIMIT_S)
 
         async with asyncio.TaskGroup() as group:
             for number, bus in enumerate(buses):
@@ -112,11 +113,11 @@ class LogSuite:
             cache.on_change(changes.append)
             first = await log.put(ref("a"), obj("a"), expected=cache.expected(ref("a")), author=AUTHOR)
             second = await log.delete(ref("a"), obj("a"), expected=first, author=AUTHOR)
-            await cache.wait_revision(second, 5)
+            await cache.wait_revision(second, LIMIT_S)
             assert cache.get(ref("a")) is None
             assert cache.expected(ref("a")) == second
             third = await log.put(ref("a"), obj("a"), expected=second, author=AUTHOR)
-            await cache.wait_revision(third, 5)
+            await cache.wait_revision(third, LIMIT_S)
             assert [change.type for change in changes] == ["ADDED", "DELETED", "ADDED"]
             assert changes[1].record.object["metadata"]["resourceVersion"] == str(second)
 
@@ -136,7 +137,7 @@ class LogSuite:
         log = StateLog(bus)
         async with fed(bus) as cache:
             first = await log.put(ref("old"), obj("old"), expected=0, author=AUTHOR)
-            await cache.wait_revision(first, 5)
+            await cache.wait_revision(first, LIMIT_S)
             subscription = cache.subscribe("", "pods")
             writes = [Write(ref(f"p{n:03}"), obj(f"p{n:03}"), 0) for n in range(100)]
             revisions = await log.batch([*writes, Write(ref("old"), obj("old"), first, "delete")], AUTHOR)
@@ -199,7 +200,7 @@ class LogSuite:
         log = StateLog(bus)
         async with fed(bus) as cache:
             first = await log.put(ref("a"), obj("a"), expected=0, author=AUTHOR)
-            await cache.wait_revision(first, 5)
+            await cache.wait_revision(first, LIMIT_S)
             subscription = cache.subscribe("", "pods")
             await broker.kill()
             with pytest.raises(Disconnected):
@@ -217,7 +218,7 @@ class LogSuite:
         async with fed(bus) as cache:
             await bus.call("s.core.pods.default.bad", b"not msgpack")
             revision = await log.put(ref("a"), obj("a"), expected=0, author=AUTHOR)
-            await cache.wait_revision(revision, 5)
+            await cache.wait_revision(revision, LIMIT_S)
             assert [record.ref.name for record in cache.list("", "pods")] == ["a"]
 
 
@@ -245,7 +246,7 @@ class LeaseSuite:
         bus = await broker.connect("admin")
         await ensure_streams(bus)
         await bus.call("l.leader.x", b"\x81\xa8identity\xa4dead", {"Nats-TTL": "1s"})
-        async with asyncio.timeout(10), Leases(bus).leadership("x", "next", ttl_s=5):
+        async with asyncio.timeout(LIMIT_S), Leases(bus).leadership("x", "next", ttl_s=5):
             pass
 
     async def test_a_leader_that_cannot_renew_learns_that_it_lost(self, broker: TestBroker) -> None:
@@ -253,7 +254,7 @@ class LeaseSuite:
         await ensure_streams(await broker.connect("apiserver"))
         async with Leases(bus).leadership("scheduler", "a", ttl_s=1) as lost:
             await broker.kill()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT_S):
                 await lost.wait()
             await broker.start()
 
@@ -262,7 +263,7 @@ class LeaseSuite:
         await ensure_streams(bus)
         async with Leases(bus).leadership("x", "a", ttl_s=3) as lost:
             await bus.call("l.leader.x", b"\x81\xa8identity\xa5other", {"Nats-TTL": "60s"})
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT_S):
                 await lost.wait()
 
     async def test_a_node_that_stops_renewing_expires_and_comes_back(self, broker: TestBroker) -> None:

@@ -16,8 +16,7 @@ from shared.identity import tokens
 from shared.identity.kubeconfig import admin_kubeconfig
 from shared.identity.pki import ensure_pki
 from tests.fakes.nats import NatsServer, free_port
-
-START_LIMIT_S = 30.0
+from tests.slowness import LIMIT_S
 
 
 class ApiServerProcess:
@@ -52,7 +51,7 @@ class ApiServerProcess:
         with (self.directory / "apiserver.log").open("ab") as output:
             command = [sys.executable, "-m", "services.apiserver"]
             self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        deadline = time.monotonic() + START_LIMIT_S
+        deadline = time.monotonic() + LIMIT_S
         context = create_default_context(cafile=str(self.pki.ca_certificate))
         while True:
             probe = HTTPSConnection("127.0.0.1", self.port, context=context, timeout=2)
@@ -75,7 +74,7 @@ class ApiServerProcess:
         """End it the polite way; its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(timeout=20)
+        code = self._process.wait(timeout=LIMIT_S)
         self._process = None
         return code
 

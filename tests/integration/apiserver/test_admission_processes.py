@@ -17,6 +17,7 @@ import pytest
 from tests.fakes.nats import NatsServer
 from tests.fakes.webhooks import configuration, patch, rule, webhook_server
 from tests.integration.apiserver.process import ApiServerProcess
+from tests.slowness import LIMIT_S
 
 KUBECTL = Path(__file__).parents[3] / ".cache" / "tools" / "kubectl"
 QUOTAS = "/api/v1/namespaces/default/resourcequotas"
@@ -50,7 +51,7 @@ def test_two_servers_never_give_out_more_than_a_quota_has(servers: list[ApiServe
     _, quota = call(servers[0], "POST", QUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
     quota["status"] = {"hard": hard, "used": {"count/secrets": "0"}}
     assert call(servers[0], "PUT", f"{QUOTAS}/q/status", quota)[0] == 200
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT_S
     while "used" not in call(servers[1], "GET", f"{QUOTAS}/q")[1]["status"]:
         assert time.monotonic() < deadline
 

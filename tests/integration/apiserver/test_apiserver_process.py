@@ -21,6 +21,7 @@ from shared.errors import Forbidden
 from tests.fakes.brokers import wait_for
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
+from tests.slowness import LIMIT_S
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
@@ -299,7 +300,7 @@ async def test_kubectl_runs_a_command_over_either_protocol(
             env={**os.environ, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets},
         )
         sent = b"hello " * 500_000
-        output, errors = await asyncio.wait_for(process.communicate(sent), 60)
+        output, errors = await asyncio.wait_for(process.communicate(sent), LIMIT_S)
         assert (process.returncode, output == sent.upper()) == (7, True), (errors, len(output), len(sent))
 
 
@@ -318,7 +319,7 @@ async def test_kubectl_forwards_a_port_over_either_protocol(
         )
         assert process.stdout is not None
         try:
-            line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+            line = (await asyncio.wait_for(process.stdout.readline(), LIMIT_S)).decode()
             port = int(line.partition("127.0.0.1:")[2].partition(" ")[0])
             for _ in range(3):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -15,8 +15,8 @@ from tests.fakes.disks import disk
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
 from tests.integration.apiserver.test_history_process import CONFIGMAPS, Client
+from tests.slowness import LIMIT_S
 
-LIMIT_S = 60.0
 LARGE = "x" * 200_000
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
+from tests.slowness import LIMIT_S
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
-LIMIT_S = 30.0
 
 
 class Client:

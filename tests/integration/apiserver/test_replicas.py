@@ -14,6 +14,7 @@ import pytest
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
 from tests.integration.apiserver.test_apiserver_process import client
+from tests.slowness import LIMIT_S
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 SERVICES = "/api/v1/namespaces/default/services"
@@ -92,7 +93,7 @@ async def test_whoever_is_killed_a_client_reads_what_it_wrote(
                         before = [checker.reads for checker in checkers]
                         victim.kill()
                         await asyncio.to_thread(victim.start)
-                        async with asyncio.timeout(60):
+                        async with asyncio.timeout(LIMIT_S):
                             while any(one.reads <= reads for one, reads in zip(checkers, before, strict=True)):
                                 await asyncio.sleep(0.02)
                     stop.set()

@@ -14,6 +14,7 @@ import pytest
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
 from tests.integration.apiserver.test_apiserver_process import client, create
+from tests.slowness import LIMIT_S
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 BINARY = "base64.binary.k8s.io"
@@ -30,7 +31,7 @@ def server(nats_server: NatsServer, tmp_path: Path) -> Iterator[ApiServerProcess
 
 async def event(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
     """The next event, which must be a frame of text."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         decoded: dict[str, Any] = msgspec.json.decode(await socket.receive_str())
     return decoded
 
@@ -61,7 +62,7 @@ async def test_events_are_text_frames_whichever_protocol_is_named(
 async def test_the_server_says_farewell_when_the_watch_is_over(server: ApiServerProcess) -> None:
     async with client(server) as session:
         url = f"{CONFIGMAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&fieldSelector=metadata.name=none"
-        async with session.ws_connect(url) as socket, asyncio.timeout(30):
+        async with session.ws_connect(url) as socket, asyncio.timeout(LIMIT_S):
             kinds = [msgspec.json.decode(message.data)["type"] async for message in socket]
         assert set(kinds) == {"BOOKMARK"}
         assert socket.close_code == aiohttp.WSCloseCode.OK
@@ -70,7 +71,7 @@ async def test_the_server_says_farewell_when_the_watch_is_over(server: ApiServer
 async def test_a_watcher_that_says_farewell_is_answered(server: ApiServerProcess) -> None:
     url = f"{CONFIGMAPS}?watch=1&fieldSelector=metadata.name=none"
     async with client(server) as session, session.ws_connect(url) as socket:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             assert await socket.close()
         assert socket.close_code == aiohttp.WSCloseCode.OK
 

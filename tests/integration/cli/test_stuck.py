@@ -24,6 +24,7 @@ from shared.state.streams import STATE, ensure_streams
 from tests.fakes.brokers import wait_for
 from tests.fakes.disks import disk
 from tests.fakes.nats import NatsServer
+from tests.slowness import LIMIT_S
 
 AUTHOR = Author("tester")
 
@@ -42,7 +43,7 @@ def supervised(server: NatsServer, directory: Path) -> Iterator[None]:
         yield
     finally:
         supervisor.send_signal(signal.SIGTERM)
-        supervisor.wait(timeout=30)
+        supervisor.wait(timeout=LIMIT_S)
 
 
 def ref(name: str) -> Ref:
@@ -81,7 +82,7 @@ async def test_a_server_that_met_a_full_disk_writes_again_when_there_is_space(
                 found = await JetStream(bus).last_message(STATE, subject_of(ref("p0")))
                 assert found is not None
                 (store / "junk").unlink()
-                await wait_for(lambda: not bus.connected, "the server is started again", 60)
+                await wait_for(lambda: not bus.connected, "the server is started again")
                 await bus.wait_connected()
                 while True:
                     try:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from shared.cli.supervise import running, start_time
+from tests.slowness import LIMIT_S
 
 
-def until(probe: Callable[[], object], limit_s: float = 20.0) -> None:
+def until(probe: Callable[[], object], limit_s: float = LIMIT_S) -> None:
     deadline = time.monotonic() + limit_s
     while not probe():
         assert time.monotonic() < deadline
@@ -101,7 +102,7 @@ def test_terminating_the_supervisor_ends_everything(fleet: Fleet) -> None:
     pids = list(fleet.alive().values())
     fleet.signal(signal.SIGTERM)
     assert fleet.supervisor is not None
-    assert fleet.supervisor.wait(timeout=20) == 0
+    assert fleet.supervisor.wait(timeout=LIMIT_S) == 0
     assert [start_time(pid) for pid in pids] == [None, None]
     assert list((fleet.run / "processes").iterdir()) == []
 

@@ -24,9 +24,9 @@ from shared.identity.pki import ensure_pki
 from shared.objects import meta, times
 from shared.state.leases import Leases
 from tests.fakes.nats import NatsServer, free_port
+from tests.slowness import LIMIT_S
 
 Object = dict[str, Any]
-LIMIT = 40.0
 NODE_GRACE = 3
 LEASE_TTL = 2
 TOLERATION = 1
@@ -179,7 +179,7 @@ class Cluster:
         """All objects of a collection."""
         return list((await self.api.list(path))["items"])
 
-    async def until(self, condition: Callable[[], Awaitable[Any]], what: str, limit: float = LIMIT) -> Any:
+    async def until(self, condition: Callable[[], Awaitable[Any]], what: str, limit: float = LIMIT_S) -> Any:
         """Poll a condition until it gives something true; that is returned."""
         deadline = asyncio.get_running_loop().time() + limit
         while True:
@@ -220,7 +220,7 @@ async def cluster(broker: NatsServer, directory: Path, *node_names: str) -> Asyn
                 except ApiError:
                     return False
 
-            deadline = asyncio.get_running_loop().time() + LIMIT
+            deadline = asyncio.get_running_loop().time() + LIMIT_S
             while not await answers():
                 assert asyncio.get_running_loop().time() < deadline, plane.log("apiserver")[-4000:]
                 await asyncio.sleep(0.1)

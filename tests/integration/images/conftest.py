@@ -22,6 +22,7 @@ from shared.images.errors import RegistryUnavailable
 from shared.images.manifests import Descriptor
 from tests.fakes.nats import NatsServer, free_port
 from tests.integration.images.misbehaving import MisbehavingRegistry
+from tests.slowness import LIMIT_S
 from tests.unit.shared.images.archives import TestImage
 
 CONFIG = """
@@ -69,7 +70,7 @@ def docker_registry(tmp_path: Path) -> Iterator[str]:
 
 
 def _wait_until_it_answers(registry: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LIMIT_S
     while True:
         endpoint = Endpoint(registry, plain=True, pause=lambda _: None)
         try:

@@ -25,6 +25,7 @@ from shared.images.errors import (
 from shared.images.manifests import OCI_INDEX, Descriptor, Platform, encode
 from tests.integration.images.conftest import push
 from tests.integration.images.misbehaving import MisbehavingRegistry
+from tests.slowness import LIMIT_S
 from tests.unit.shared.images.archives import DIRECTORY, TestImage, entry, image, tar
 
 pytestmark = pytest.mark.root
@@ -40,7 +41,7 @@ def content(path: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT_S
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

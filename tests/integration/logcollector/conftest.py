@@ -20,8 +20,7 @@ from shared.bus.jetstream import JetStream
 from shared.errors import BusTimeout, Disconnected
 from shared.state.streams import LOGS, ensure_streams
 from tests.fakes.nats import NatsServer
-
-DEADLINE_S = 30.0
+from tests.slowness import LIMIT_S
 
 
 class Node:
@@ -74,7 +73,7 @@ class Node:
 
     async def wait_stored(self, ready: Callable[[list[str]], bool]) -> list[str]:
         """Wait until the stream's records satisfy `ready`."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + LIMIT_S
         found: list[str] = []
         while True:
             try:

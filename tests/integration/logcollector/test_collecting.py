@@ -14,6 +14,7 @@ from shared.cli import logs
 from shared.cli.logs import Query
 from shared.objects.selectors import parse_labels
 from tests.integration.logcollector.conftest import Node
+from tests.slowness import LIMIT_S
 
 
 def write(file: LogFile, *texts: str, stream: str = "stdout", tag: str = "F") -> None:
@@ -136,7 +137,7 @@ async def test_followed_logs_go_on(filled: Node, writing: list[LogFile]) -> None
     out = io.StringIO()
     query = Query([logs.subject_filter("", "default", "one", "")], tail=1, follow=True)
     reader = asyncio.ensure_future(logs.read(filled.nats.settings("admin"), query, out))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         while "one 2" not in out.getvalue():
             await asyncio.sleep(0.01)
         write(writing[0], "new")

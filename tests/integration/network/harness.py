@@ -19,6 +19,7 @@ from services.nodeagent.network import HostPort, NodeNetwork
 from shared.kernel import netns
 from shared.kernel.netlink import namespaces
 from shared.kernel.underlay import Underlay
+from tests.slowness import LIMIT_S
 
 TIMEOUT_S = 3.0
 
@@ -103,7 +104,7 @@ def ask_udp(namespace: str, address: str, port: int, *, timeout_s: float = TIMEO
     return name, seen
 
 
-async def wait_until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
+async def wait_until(condition: Callable[[], bool], deadline_s: float = LIMIT_S) -> None:
     """Return when the condition holds; TimeoutError if it does not in time."""
     end = time.monotonic() + deadline_s
     while not condition():

@@ -20,8 +20,9 @@ from services.nodeagent.runtime.model import ContainerState
 from services.nodeagent.volumes import private
 from shared.images.manifests import ImageConfig
 from shared.kernel.cgroups import groups
-from tests.fakes.nodes import DEADLINE_S, FakeNetwork, FakeNode, eventually
+from tests.fakes.nodes import FakeNetwork, FakeNode, eventually
 from tests.leaks import Leaks, no_leaks
+from tests.slowness import LIMIT_S
 
 __all__ = ["no_leaks"]
 
@@ -86,7 +87,7 @@ class KeptNode(FakeNode):
             self.keeper = None
 
     async def connect(self) -> None:
-        self.runtime = await KeeperClient.connect(self.layout.keeper_socket, timeout_s=DEADLINE_S)
+        self.runtime = await KeeperClient.connect(self.layout.keeper_socket, timeout_s=LIMIT_S)
         self.prober = Prober(self.runtime)  # type: ignore[assignment]
         self.runtime.on_reconnect = lambda: self.manager.keeper_returned()
 

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from tests.leaks import Leaks, no_leaks
-from tests.slowness import SLOWNESS
+from tests.slowness import LIMIT_S
 
 __all__ = ["no_leaks"]
 
-DEADLINE_S = 20.0 * SLOWNESS
 APPLETS = (
     "cat chmod date echo env false grep head hostname id ls mkdir mount ps pwd readlink rm sh sleep stat stty "
     "sync tail test touch tr true tty umount uname unshare wc"
@@ -31,10 +30,10 @@ def command() -> list[str]:
 
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + LIMIT_S
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come to be within {DEADLINE_S:g} s")
+            raise AssertionError(f"{what} did not come to be within {LIMIT_S:g} s")
         time.sleep(0.01)
     return value
 
@@ -102,7 +101,7 @@ class Bundle:
             [*command(), "--root", str(self.root), *words],
             text=True,
             check=False,
-            timeout=DEADLINE_S,
+            timeout=LIMIT_S,
             **({"capture_output": True, "stdin": subprocess.DEVNULL} | options),
         )
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.oci.conftest import DEADLINE_S, eventually, make_rootfs
+from tests.integration.oci.conftest import eventually, make_rootfs
 from tests.leaks import Leaks
+from tests.slowness import LIMIT_S
 
 pytestmark = [
     pytest.mark.root,
@@ -60,7 +61,7 @@ class Podman:
             capture_output=True,
             text=True,
             check=False,
-            timeout=DEADLINE_S,
+            timeout=LIMIT_S,
         )
 
     def words(self, *words: str) -> list[str]:
@@ -95,9 +96,9 @@ class Podman:
         try:
             os.write(master, keys)
             with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
-                while select.select([master], [], [], DEADLINE_S)[0] and (more := os.read(master, 65536)):
+                while select.select([master], [], [], LIMIT_S)[0] and (more := os.read(master, 65536)):
                     shown += more
-            return process.wait(DEADLINE_S), shown
+            return process.wait(LIMIT_S), shown
         finally:
             os.close(master)
             process.kill()

@@ -19,6 +19,7 @@ from shared.bus.jetstream import JetStream
 from shared.images import digests, manifests
 from shared.images.manifests import OCI_INDEX, OCI_MANIFEST, Descriptor
 from tests.fakes.nats import NatsServer
+from tests.slowness import LIMIT_S
 from tests.unit.shared.images import archives
 
 BIG = os.urandom(chunks.CHUNK_BYTES * 3 + 4321)
@@ -167,7 +168,7 @@ async def test_an_upload_goes_on_after_its_client_broke_off(http: aiohttp.Client
     writer.write(head.encode() + BIG[: chunks.CHUNK_BYTES + 10])
     await writer.drain()
     writer.transport.abort()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         while (found := (await call(http, "GET", location))[1]["Range"]) != f"0-{chunks.CHUNK_BYTES - 1}":
             assert found == "0-0"
             await asyncio.sleep(0.01)

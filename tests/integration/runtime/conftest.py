@@ -19,7 +19,7 @@ from services.nodeagent.runtime.client import KeeperClient
 from services.nodeagent.runtime.model import ContainerSpec, ContainerState, SandboxSpec
 from shared.kernel.cgroups import groups
 from tests.leaks import Leaks, no_leaks
-from tests.slowness import SLOWNESS
+from tests.slowness import LIMIT_S
 
 __all__ = ["no_leaks"]
 
@@ -28,7 +28,6 @@ awk cat chmod chroot cp date dd echo env false find grep head hostname id ifconf
 mount mv nc ping printf ps pwd readlink rm sed seq sh sleep sort stat stty sync tail tee test touch tr true tty umount
 uname unshare wc wget yes
 """
-DEADLINE_S = 20.0 * SLOWNESS
 
 
 def make_image(directory: Path) -> Path:
@@ -47,7 +46,7 @@ def make_image(directory: Path) -> Path:
 
 async def eventually(condition: Callable[[], Any], what: str) -> Any:
     """Wait until `condition()`, or what it awaits, is true and return its value."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + LIMIT_S
     while True:
         value = condition()
         if inspect.isawaitable(value):
@@ -55,7 +54,7 @@ async def eventually(condition: Callable[[], Any], what: str) -> Any:
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come to be within {DEADLINE_S:g} s")
+            raise AssertionError(f"{what} did not come to be within {LIMIT_S:g} s")
         await asyncio.sleep(0.01)
 
 
@@ -101,7 +100,7 @@ class Node:
         await eventually(lambda: not self.runtime.connected, "the loss of the connection")
 
     async def connect(self) -> KeeperClient:
-        client = await KeeperClient.connect(self.socket, timeout_s=DEADLINE_S)
+        client = await KeeperClient.connect(self.socket, timeout_s=LIMIT_S)
         client.on_exit = self._on_exit
         return client
 

@@ -14,7 +14,7 @@ import pytest
 from shared.kernel.cgroups import groups
 from shared.kernel.cgroups.groups import Limits
 from shared.kernel.cgroups.v2 import GroupsV2
-from tests.integration.runtime.conftest import DEADLINE_S
+from tests.slowness import LIMIT_S
 
 pytestmark = pytest.mark.root
 
@@ -51,7 +51,7 @@ class Tree:
 
 
 def reached(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + LIMIT_S
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come to be"
         time.sleep(0.01)
@@ -75,7 +75,7 @@ def tree() -> Iterator[Tree]:
 def test_one_process_above_the_memory_limit_ends_all_of_its_group(tree: Tree) -> None:
     assert tree.groups.limit("/a", Limits(memory_bytes=16 << 20, oom_group=True)) == []
     child = tree.shell("head -c 100m /dev/zero | tail & wait; sleep 1000")
-    child.communicate(timeout=DEADLINE_S)
+    child.communicate(timeout=LIMIT_S)
     assert child.returncode == -signal.SIGKILL
     assert tree.groups.counters("/a").oom_kills >= 2
     assert "populated 0" in tree.events()
@@ -84,7 +84,7 @@ def test_one_process_above_the_memory_limit_ends_all_of_its_group(tree: Tree) ->
 def test_without_the_group_rule_only_the_largest_process_is_killed(tree: Tree) -> None:
     tree.groups.limit("/a", Limits(memory_bytes=16 << 20, oom_group=False))
     child = tree.shell("head -c 100m /dev/zero | tail; exit 5")
-    child.communicate(timeout=DEADLINE_S)
+    child.communicate(timeout=LIMIT_S)
     assert child.returncode == 5
     assert tree.groups.oom_kills("/a") == 1
 

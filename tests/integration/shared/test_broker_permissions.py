@@ -13,6 +13,7 @@ from shared.errors import BrokerError, NoResponders
 from shared.events.subjects import inbox_prefix
 from shared.state.streams import ensure_streams
 from tests.fakes.nats import NatsServer
+from tests.slowness import LIMIT_S
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ async def test_what_a_user_may_publish_arrives(
     await admin.flush()
     async with connect(nats_server.settings(user), "test") as bus:
         await bus.publish(subject, b"x")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             await arrived.wait()
 
 
@@ -111,7 +112,7 @@ async def test_what_a_user_may_not_subscribe_stays_unheard(
         await bus.flush()
         await admin.publish(target, b"x")
         await admin.publish(inbox, b"behind it")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             await own.wait()
     assert heard == []
 
@@ -129,7 +130,7 @@ async def test_a_node_added_later_is_served_without_a_new_connection(
         await server.subscribe("api.node.*.request", answer, queue="apiserver")
         await server.flush()
         nats_server.add_user("node-late")
-        async with asyncio.timeout(15), connect(nats_server.settings("node-late"), "late node") as node:
+        async with asyncio.timeout(LIMIT_S), connect(nats_server.settings("node-late"), "late node") as node:
             assert await node.request("api.node.late.request", None, timeout=5) is True
         assert changes == []
 
@@ -148,7 +149,7 @@ async def test_a_wrong_password_is_refused_until_it_is_right(nats_server: NatsSe
                 await asyncio.shield(opening)
         nats_server.credentials["node-node-1"] = settings.password
         nats_server.add_user("node-node-4")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(LIMIT_S):
             await opening
         await connection.close()
 

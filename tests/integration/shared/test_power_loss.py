@@ -65,7 +65,7 @@ async def write_until_cut(server: NatsServer, machine: Machine, copy: Path) -> d
             for writer in range(WRITERS):
                 group.create_task(single(writer), name=f"writer {writer}")
             group.create_task(batches(), name="batches")
-            await wait_for(lambda: len(acknowledged) >= 500, "writes are under way", 60)
+            await wait_for(lambda: len(acknowledged) >= 500, "writes are under way")
             before = dict(acknowledged)
             await asyncio.to_thread(machine.cut, copy)
             stop.set()

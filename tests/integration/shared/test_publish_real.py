@@ -22,6 +22,7 @@ from shared.state.log import StateLog, Write
 from shared.state.streams import STATE, ensure_streams
 from tests.fakes.brokers import running, wait_for
 from tests.fakes.nats import NatsServer
+from tests.slowness import LIMIT_S
 
 AUTHOR = Author("tester")
 
@@ -161,7 +162,7 @@ async def test_a_lost_message_is_noticed_and_read_again(
     async with writer(nats_server) as (bus, log), fed(bus) as cache:
         subscription = cache.subscribe("", "pods")
         revisions = [await log.put(ref(f"p{n}"), body(f"p{n}"), expected=0, author=AUTHOR) for n in range(6)]
-        await cache.wait_revision(revisions[-1], 15)
+        await cache.wait_revision(revisions[-1], LIMIT_S)
         assert lost
         assert [change.revision for change in subscription.take()] == revisions
         assert "was expected, not" in caplog.text
@@ -182,7 +183,7 @@ async def test_a_reader_goes_on_where_it_was_after_a_restart_of_the_server(nats_
             await asyncio.to_thread(nats_server.start)
             await bus.wait_connected()
             revisions.append(await log.put(ref(f"b{number}"), body("b"), expected=0, author=AUTHOR))
-        await cache.wait_revision(revisions[-1], 15)
+        await cache.wait_revision(revisions[-1], LIMIT_S)
         assert [change.revision for change in subscription.take()] == revisions
         subscription.close()
 

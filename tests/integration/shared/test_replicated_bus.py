@@ -21,6 +21,7 @@ from shared.state.log import StateLog
 from shared.state.streams import STREAMS, ensure_streams
 from tests.fakes.brokers import running, wait_for
 from tests.fakes.nats_cluster import NatsCluster
+from tests.slowness import LIMIT_S
 
 AUTHOR = Author("tester")
 WRITERS = 8
@@ -50,7 +51,7 @@ class Load:
     async def more(self, count: int) -> None:
         """Wait until so many more writes were acknowledged."""
         target = len(self.acknowledged) + count
-        await wait_for(lambda: len(self.acknowledged) >= target, "writes go on", 60)
+        await wait_for(lambda: len(self.acknowledged) >= target, "writes go on")
 
     async def _write(self, writer: int) -> None:
         number = 0
@@ -74,14 +75,14 @@ class Load:
         async with running(feed.run()):
             await feed.wait_loaded()
             if self.acknowledged:
-                await cache.wait_revision(max(self.acknowledged.values()), 30)
+                await cache.wait_revision(max(self.acknowledged.values()), LIMIT_S)
             stored = {record.ref.name: record.revision for record in cache.list("", "pods")}
         return {name: revision for name, revision in self.acknowledged.items() if stored.get(name) != revision}
 
 
 async def leader(jetstream: JetStream, stream: str = "STATE") -> str:
     """The server that leads a stream, as soon as one does."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_S):
         while True:
             try:
                 found = await replicas(jetstream, stream)
@@ -163,7 +164,7 @@ async def test_with_two_of_three_gone_writes_are_refused_until_one_is_back(serve
                     await asyncio.to_thread(member.start)
                 await load.more(100)
             await wait_current(JetStream(see), "STATE", 3)
-            await cache.wait_revision(max(load.acknowledged.values()), 30)
+            await cache.wait_revision(max(load.acknowledged.values()), LIMIT_S)
         assert await load.lost(see) == {}
 
 

@@ -15,6 +15,7 @@ from shared.state.log import StateLog, Write
 from shared.state.streams import ensure_streams
 from tests.fakes.brokers import running, wait_for
 from tests.fakes.nats import NatsServer
+from tests.slowness import LIMIT_S
 
 AUTHOR = Author("tester")
 ROUNDS = 3
@@ -75,7 +76,7 @@ async def test_no_acknowledged_write_is_lost_and_every_reader_sees_the_same(nats
                 target = len(acknowledged) + 100
                 await wait_for(lambda: len(acknowledged) >= target, "writes go on at the end")
                 stop.set()
-            await cache.wait_revision(max(acknowledged.values()), 15)
+            await cache.wait_revision(max(acknowledged.values()), LIMIT_S)
             stored = {record.ref.name: record.revision for record in cache.list("", "pods")}
             fresh = Cache()
             second = Feed(writing, "STATE", fresh)
@@ -174,7 +175,7 @@ async def test_a_log_made_anew_is_loaded_anew(nats_server: NatsServer) -> None:
         async with running(feed.run()):
             await feed.wait_loaded()
             revision = await log.put(Ref("", "pods", "default", "old"), body("old"), expected=0, author=AUTHOR)
-            await cache.wait_revision(revision, 5)
+            await cache.wait_revision(revision, LIMIT_S)
             await JetStream(bus).api("STREAM.DELETE.STATE")
             await ensure_streams(bus)
             for name in ("x", "y", "z"):

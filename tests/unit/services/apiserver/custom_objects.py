@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 from shared.errors import NotFound
+from tests.slowness import LIMIT_S
 from tests.unit.services.apiserver.memory_api import MemoryApi
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 BOATS = "/apis/river.example/v1/namespaces/default/boats"
-LIMIT_S = 10.0
 
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 

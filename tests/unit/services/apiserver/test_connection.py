@@ -16,6 +16,7 @@ from services.apiserver.protocol import Event, Outcome, Query, Raw, Request, Str
 from shared.errors import NotFound
 from shared.identity.users import ANONYMOUS
 from shared.objects import registry
+from tests.slowness import LIMIT_S
 
 MEGABYTE = 1 << 20
 
@@ -103,14 +104,14 @@ class Client:
 
     async def until(self, text: bytes, count: int = 1) -> bytes:
         """What was written, once it has a text."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             while self.pipe.written.count(text) < count:
                 self.pipe.changed.clear()
                 await self.pipe.changed.wait()
         return bytes(self.pipe.written)
 
     async def until_closed(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             while not self.pipe.closed:
                 self.pipe.changed.clear()
                 await self.pipe.changed.wait()

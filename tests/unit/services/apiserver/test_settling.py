@@ -13,6 +13,7 @@ from shared.events.envelope import Author
 from shared.events.subjects import Ref
 from shared.state.cache import Cache, Change
 from shared.state.record import Record
+from tests.slowness import LIMIT_S
 
 RAW = msgspec.msgpack.encode({"metadata": {"name": "a"}})
 
@@ -39,7 +40,7 @@ class Settled:
             raise NotFound("it went")
 
     async def wait_called(self) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT_S):
             await self.calls.get()
 
 

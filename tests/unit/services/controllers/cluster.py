@@ -11,6 +11,7 @@ from ipaddress import IPv4Network
 from services.controllers.manager import Manager
 from services.controllers.nodes.presence import Presence
 from services.controllers.settings import ControllerSettings
+from tests.slowness import LIMIT_S
 from tests.unit.services.controllers.world import World, WorldApi
 
 
@@ -53,7 +54,7 @@ async def controllers(world: World, leases: Leases | None = None) -> AsyncIterat
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Callable[[], object], what: str = "", limit: float = 5.0) -> None:
+async def until(condition: Callable[[], object], what: str = "", limit: float = LIMIT_S) -> None:
     """Wait until the condition holds; fails with `what` after `limit` seconds."""
     deadline = asyncio.get_running_loop().time() + limit
     while not condition():
@@ -61,7 +62,7 @@ async def until(condition: Callable[[], object], what: str = "", limit: float = 
         await asyncio.sleep(0.002)
 
 
-async def settled(world: World, quiet: float = 0.05, limit: float = 10.0) -> None:
+async def settled(world: World, quiet: float = 0.05, limit: float = LIMIT_S) -> None:
     """Wait until no controller has anything to do and nothing was written for `quiet` seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit

@@ -12,6 +12,7 @@ import pytest
 from shared.bus import recorder
 from shared.bus.recorder import EventRecorder
 from shared.errors import AlreadyExists, Forbidden, NotFound, ServiceUnavailable
+from tests.slowness import LIMIT_S
 
 Object = dict[str, Any]
 NOW = 1_800_000_000.0
@@ -61,7 +62,7 @@ def subject() -> Object:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         while not condition():
             await asyncio.sleep(0.001)
 

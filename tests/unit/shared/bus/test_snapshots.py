@@ -14,6 +14,7 @@ from shared.bus.fake import FakeBroker, FakeBus
 from shared.bus.port import Headers, Message, Received
 from shared.bus.snapshots import Snapshot
 from shared.errors import BrokerError
+from tests.slowness import LIMIT_S
 
 NO_PEERS = {"err_code": 10005, "description": "no suitable peers for placement, peer offline"}
 NO_STORAGE = {"err_code": 10047, "description": "insufficient storage resources available"}
@@ -61,7 +62,7 @@ async def test_servers_that_have_not_heard_of_each_other_are_offered_a_stream_ag
     server: RestoringBus, snapshot: Snapshot
 ) -> None:
     server.errors = [NO_PEERS, NO_PEERS]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_S):
         state = await snapshots.put_back(server, snapshot, 3)
     assert state == {"last_seq": 7}
     assert server.content == b"everything"
@@ -69,7 +70,7 @@ async def test_servers_that_have_not_heard_of_each_other_are_offered_a_stream_ag
 
 async def test_another_refusal_of_a_stream_is_final(server: RestoringBus, snapshot: Snapshot) -> None:
     server.errors = [NO_STORAGE]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_S):
         with pytest.raises(BrokerError, match="insufficient storage"):
             await snapshots.put_back(server, snapshot, 3)
     assert server.content == b""
