@@ -8,17 +8,17 @@ DATA ?= /var/lib/wherry
 NODES ?=
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: up down status test test-vm lint check bench bench-api bench-node fuzz tools busybox
+.PHONY: up down status test test-vm lint check bench bench-api bench-node fuzz tools clients busybox
 
 up: $(VENV)/.run busybox
-	$(WHERRY) check >/dev/null || { $(WHERRY) check; exit 1; }
-	$(WHERRY) up --data $(DATA) $(if $(NODES),--nodes $(NODES)) --example deploy/examples
+	@$(WHERRY) check >/dev/null || { $(WHERRY) check; exit 1; }
+	@$(WHERRY) up --data $(DATA) $(if $(NODES),--nodes $(NODES)) --example deploy/examples
 
 down:
 	@if [ -x $(WHERRY) ]; then $(WHERRY) down --data $(DATA) $(if $(filter 1,$(WIPE)),--wipe); else echo "nothing was ever started here"; fi
 
 status: $(VENV)/.run
-	$(WHERRY) status --data $(DATA)
+	@$(WHERRY) status --data $(DATA)
 
 test: $(VENV)/.dev tools
 	$(VENV)/bin/python -m tests
@@ -54,20 +54,25 @@ bench-node: $(VENV)/.dev tools
 # uv makes the environment with exactly the locked versions; the stamp files tell when that must be done again.
 # Debian ships venv as a package of its own, so a fresh machine may lack it.
 $(UV):
-	python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
-	python3 -m venv .cache/uv
-	.cache/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+	@echo "setting up an environment for Python in $(VENV), once: about a minute"
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
+	@python3 -m venv .cache/uv
+	@.cache/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
 $(VENV)/.run: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --quiet --frozen --no-dev --inexact
+	@$(UV) sync --quiet --frozen --no-dev --inexact
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --quiet --frozen
+	@$(UV) sync --quiet --frozen
 	@touch $@ $(VENV)/.run
 
 busybox:
-	@command -v busybox >/dev/null || { apt-get update -qq && apt-get install -y -qq busybox-static; }
+	@command -v busybox >/dev/null || { echo "installing busybox-static for the example's image"; apt-get update -qq && apt-get install -y -qq busybox-static; }
 
 tools:
 	@tests/tools
+
+# kubectl and helm in .cache/tools, for who has none
+clients:
+	@tests/tools clients

@@ -8,6 +8,7 @@ import dataclasses
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -234,8 +235,13 @@ def print_next_steps(cluster: Cluster, answer: str | None) -> None:
     program = Path(sys.argv[0])
     with contextlib.suppress(ValueError):
         program = program.absolute().relative_to(Path.cwd())
+    clients = (
+        ""
+        if shutil.which("kubectl")
+        else "\n  make clients && export PATH=$PATH:$PWD/.cache/tools   # kubectl and helm"
+    )
     print(f"""
-try next:
+try next:{clients}
   export KUBECONFIG={cluster.kubeconfig}
   kubectl get nodes,pods -A -o wide
   kubectl -n hello logs -f daemonset/ticker
