@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from services.apiserver import admission
 from services.apiserver.admission.subresources import Subresources
 from services.apiserver.allocations import Allocator
+from services.apiserver.audit import policy
+from services.apiserver.audit.auditor import Auditor
+from services.apiserver.audit.logfile import LogFile
 from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
@@ -84,6 +87,8 @@ async def main(service: Service) -> None:
         service.start(Compactor(bus, settings.history_seconds).run(), name="compaction of the history")
         establishing = Establishing(parts.store, parts.pipeline.writer, own_request())
         service.start(establishing.run(), name="establishing of custom resource definitions")
+        if parts.pipeline.auditor is not None:
+            stack.callback(parts.pipeline.auditor.close)
         server = HttpServer(parts.pipeline, parts.authenticator)
         stack.push_async_callback(parts.pipeline.writer.admission.extensions.close)
         stack.push_async_callback(server.close)
@@ -132,6 +137,7 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     await bootstrap(store, writer, settings.service_network, settings.advertise)
     reader = Reader(store)
     host, port = settings.advertise
+    audit = settings.audit
     pipeline = Pipeline(
         authorizer=authorizer,
         reader=reader,
@@ -142,5 +148,6 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
         health=Health({"bus": lambda: bus.connected, "state": state.is_current}),
         special=special_handlers(bus, store, writer, authorizer, authenticator, key, nodes),
         subresources=Subresources(admitting.extensions),
+        auditor=Auditor(policy.load(audit.policy), LogFile(audit.log, audit.limits), authorizer) if audit else None,
     )
     return Parts(pipeline, authenticator, store)

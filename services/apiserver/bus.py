@@ -71,10 +71,12 @@ def _request(
     headers: dict[str, str],
     body: Any,
 ) -> Request:
-    user = User(caller.user, caller.groups)
+    user = caller_user = User(caller.user, caller.groups)
     lower = {name.lower(): value for name, value in headers.items()}
     if any(name.startswith("impersonate-") for name in lower):
         action = requests.attributes(method, path, watch="watch" in query)
         user = impersonate(user, {name: [value] for name, value in lower.items()}, authorizer, action)
     encoded = b"" if body is None else body if isinstance(body, bytes) else json.encode(body)
-    return Request(user, method, path, Query({name: [value] for name, value in query.items()}), lower, encoded)
+    request = Request(user, method, path, Query({name: [value] for name, value in query.items()}), lower, encoded)
+    request.impersonator = caller_user if user is not caller_user else None
+    return request

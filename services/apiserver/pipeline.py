@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from services.apiserver import decoding, discovery, negotiation, routes
 from services.apiserver.admission.subresources import Subresources
+from services.apiserver.audit.auditor import DECISION, REASON, Auditor
 from services.apiserver.auth import requests
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.discovery import Discovery
@@ -55,11 +56,17 @@ class Pipeline:
     health: Health
     special: dict[tuple[str, str, str], Serve]
     subresources: Subresources
+    auditor: Auditor | None = None
     # what was found before, by group, plural, subresource and verb
     _known: dict[tuple[str, str, str, str], Serve] = field(default_factory=dict, repr=False)
 
     async def handle(self, request: Request) -> Outcome:
         """Serve a request; every failure leaves as an ApiError."""
+        if self.auditor is not None:
+            return await self.auditor.handle(request, self._guarded)
+        return await self._guarded(request)
+
+    async def _guarded(self, request: Request) -> Outcome:
         try:
             return await self._handle(request)
         except RecursionError:
@@ -82,10 +89,10 @@ class Pipeline:
         verb = routes.verb_of(target, request.method, watch=request.query.flag("watch"))
         request.target, request.verb = target, verb
         asked = routes.attributes(target, verb, request.query.get("fieldSelector"))
-        self.authorizer.require(request.user, asked)
+        self._authorize(request, asked)
         if verb == "get" and asked.subresource in INTERACTIVE:
             # a WebSocket opens with GET, but what happens in it is no reading
-            self.authorizer.require(request.user, dataclasses.replace(asked, verb="create"))
+            self._authorize(request, dataclasses.replace(asked, verb="create"))
         if asked.subresource in CONNECTED:
             await self.subresources.connect(request, target)
         if verb != "watch" and target.subresource_name not in STREAMS:
@@ -96,7 +103,13 @@ class Pipeline:
         deprecation = _deprecation(target.resource)
         if deprecation:
             request.warnings.append(deprecation)
+            request.note("k8s.io/deprecated", "true")
         return await self._serve(target, verb)(request, target)
+
+    def _authorize(self, request: Request, asked: Attributes) -> None:
+        decision = self.authorizer.require(request.user, asked)
+        if request.annotations is not None:
+            request.annotations |= {DECISION: "allow", REASON: decision.reason}
 
     def _target(self, request: Request) -> Target | Raw | None:
         try:
@@ -104,7 +117,7 @@ class Pipeline:
         except ApiError:
             # whoever may not ask for it is not told either what exists
             asked = requests.attributes(request.method, request.path, watch=request.query.flag("watch"))
-            self.authorizer.require(request.user, asked)
+            self._authorize(request, asked)
             if asked.resource and not discovery.is_served(asked.group, asked.version):
                 return NO_PAGE
             raise
@@ -139,7 +152,7 @@ class Pipeline:
     def _document(self, request: Request) -> Outcome:
         verb = {"GET": "get", "POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete"}
         asked = Attributes(verb=verb.get(request.method, request.method.lower()), path=request.path)
-        self.authorizer.require(request.user, asked)
+        self._authorize(request, asked)
         outcome = self._find_document(request)
         if request.method != "GET":
             raise method_not_allowed()

@@ -81,6 +81,17 @@ class Request:
     decoded: Decoded | ApiError | None = None
     # the body instead of `body`, for who passes it on as it arrives
     inflow: AsyncIterator[bytes] | None = None
+    # for the audit log: the address it came from, its id, and who acts as `user`
+    peer: str = ""
+    audit_id: str = ""
+    impersonator: User | None = None
+    # what is to be told of the request in the audit log; None while there is none
+    annotations: dict[str, str] | None = None
+
+    def note(self, key: str, value: str) -> None:
+        """Add to what the audit log tells of the request; the first value of a key stays."""
+        if self.annotations is not None:
+            self.annotations.setdefault(key, value)
 
     def time_limit(self, most: float) -> float:
         """How long the answer may take, in seconds: the `timeout` parameter, as a Go duration, up to `most`.

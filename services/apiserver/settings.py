@@ -6,8 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.apiserver.audit.logfile import Limits
 from shared.errors import SettingsError
 from shared.state.streams import HISTORY_REVISIONS, HISTORY_S
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """The policy's file, and where events go."""
+
+    policy: Path
+    log: Path
+    limits: Limits
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], data: Path) -> "AuditSettings | None":
+        """Read WHERRY_AUDIT_POLICY_FILE, WHERRY_AUDIT_LOG_PATH and WHERRY_AUDIT_LOG_MAXSIZE (MiB), _MAXBACKUP (files)
+        and _MAXAGE (days); None without a policy."""
+        policy = environment.get("WHERRY_AUDIT_POLICY_FILE")
+        if not policy:
+            return None
+        limits = Limits(
+            _least(environment, "WHERRY_AUDIT_LOG_MAXSIZE", 100, 1) << 20,
+            _least(environment, "WHERRY_AUDIT_LOG_MAXBACKUP", 10, 0),
+            _least(environment, "WHERRY_AUDIT_LOG_MAXAGE", 30, 0),
+        )
+        return cls(Path(policy), Path(environment.get("WHERRY_AUDIT_LOG_PATH") or data / "log" / "audit.log"), limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +51,12 @@ class ApiSettings:
     history_revisions: int = HISTORY_REVISIONS
     history_seconds: int = HISTORY_S
     bus_store: Path | None = None
+    audit: AuditSettings | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ApiSettings":
         """Read WHERRY_DATA, WHERRY_API_ADDRESSES, WHERRY_API_ADVERTISE, WHERRY_NOT_READY_TOLERATION_SECONDS,
-        WHERRY_HISTORY_REVISIONS, WHERRY_HISTORY_SECONDS and WHERRY_BUS_STORE.
+        WHERRY_HISTORY_REVISIONS, WHERRY_HISTORY_SECONDS, WHERRY_BUS_STORE, and what AuditSettings reads.
 
         SettingsError names the variable that cannot be used. The advertised address is the first one that is not on
         the loopback interface unless it is given.
@@ -53,6 +78,7 @@ class ApiSettings:
             bus_store=Path(environment.get("WHERRY_BUS_STORE") or data / "bus"),
             history_revisions=_count(environment, "WHERRY_HISTORY_REVISIONS", HISTORY_REVISIONS),
             history_seconds=_seconds(environment, "WHERRY_HISTORY_SECONDS", HISTORY_S),
+            audit=AuditSettings.from_environment(environment, data),
         )
 
 
@@ -74,6 +100,13 @@ def _seconds(environment: Mapping[str, str], variable: str, default: int) -> int
     text = environment.get(variable, str(default))
     if not text.isdigit():
         raise SettingsError(f"{variable}: {text!r} is not a number of seconds")
+    return int(text)
+
+
+def _least(environment: Mapping[str, str], variable: str, default: int, least: int) -> int:
+    text = environment.get(variable) or str(default)
+    if not text.isdigit() or int(text) < least:
+        raise SettingsError(f"{variable}: {text!r} is not a number, at least {least}")
     return int(text)
 
 

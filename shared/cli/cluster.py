@@ -31,7 +31,7 @@ class ClusterError(WherryError):
 @dataclass(frozen=True)
 class Cluster:
     """The settings of one cluster. Networks are CIDR texts; `nodes` are node names, in the order they were made;
-    `workers` is how many processes the API server has."""
+    `workers` is how many processes the API server has; the audit options are kube-apiserver's (MiB, files, days)."""
 
     data: Path
     name: str = "wherry"
@@ -42,6 +42,11 @@ class Cluster:
     service_cidr: str = "10.96.0.0/16"
     bus_replicas: int = 1
     workers: int = 1
+    audit_policy_file: str = ""
+    audit_log_path: str = ""
+    audit_log_maxsize: int = 100
+    audit_log_maxbackup: int = 10
+    audit_log_maxage: int = 30
 
     @classmethod
     def load(cls, data: Path) -> Cluster | None:
@@ -99,6 +104,8 @@ class Cluster:
             raise ClusterError(f"--bus-replicas {self.bus_replicas} must be 1 or 3")
         if not 1 <= self.workers <= MOST_WORKERS:
             raise ClusterError(f"--workers {self.workers} is outside 1..{MOST_WORKERS}")
+        if self.audit_log_maxsize < 1 or self.audit_log_maxbackup < 0 or self.audit_log_maxage < 0:
+            raise ClusterError("--audit-log-maxsize must be at least 1, --audit-log-maxbackup and -maxage at least 0")
         return self
 
     def with_nodes(self, count: int) -> Cluster:

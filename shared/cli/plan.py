@@ -79,9 +79,22 @@ def _apiserver(cluster: Cluster, number: int) -> ProcessSpec:
             "WHERRY_API_ADDRESSES": f"127.0.0.1:{cluster.api_port},{cluster.gateway}:{cluster.api_port}",
             "WHERRY_API_ADVERTISE": f"{cluster.gateway}:{cluster.api_port}",
             "WHERRY_SERVICE_CIDR": cluster.service_cidr,
-        },
+        }
+        | _audit(cluster),
         gate=f"127.0.0.1:{cluster.api_port}",
     )
+
+
+def _audit(cluster: Cluster) -> dict[str, str]:
+    if not cluster.audit_policy_file:
+        return {}
+    return {
+        "WHERRY_AUDIT_POLICY_FILE": cluster.audit_policy_file,
+        "WHERRY_AUDIT_LOG_PATH": cluster.audit_log_path or str(cluster.logs / "audit.log"),
+        "WHERRY_AUDIT_LOG_MAXSIZE": str(cluster.audit_log_maxsize),
+        "WHERRY_AUDIT_LOG_MAXBACKUP": str(cluster.audit_log_maxbackup),
+        "WHERRY_AUDIT_LOG_MAXAGE": str(cluster.audit_log_maxage),
+    }
 
 
 def node_processes(cluster: Cluster, node: str, parent_group: str = "") -> list[ProcessSpec]:

@@ -32,7 +32,8 @@ from shared.kernel.cgroups import groups
 
 DEFAULT_NODES = 3
 READY_LIMIT_S = 120.0
-CHANGEABLE = ("bus_replicas", "workers")
+AUDIT = ("audit_policy_file", "audit_log_path", "audit_log_maxsize", "audit_log_maxbackup", "audit_log_maxage")
+CHANGEABLE = ("bus_replicas", "workers", *AUDIT)
 
 
 def add_parser(commands: Any) -> None:
@@ -51,9 +52,21 @@ def add_parser(commands: Any) -> None:
         "--workers", type=int, help="processes of the API server, which share its port (default: as before, at first 1)"
     )
     parser.add_argument(
+        "--audit-policy-file", type=_absolute, help='what the audit log records (audit.k8s.io/v1 Policy); "" ends it'
+    )
+    parser.add_argument("--audit-log-path", type=_absolute, help="the audit log (default DATA/log/audit.log)")
+    parser.add_argument("--audit-log-maxsize", type=int, help="MiB after which a new file begins (at first 100)")
+    parser.add_argument("--audit-log-maxbackup", type=int, help="how many old files are kept (at first 10; 0: all)")
+    parser.add_argument("--audit-log-maxage", type=int, help="days an old file is kept (at first 30; 0: for ever)")
+    parser.add_argument(
         "--example", type=Path, metavar="DIR", help="also build and deploy the example in this directory"
     )
     parser.set_defaults(func=up)
+
+
+def _absolute(text: str) -> str:
+    """The path as the API server, which runs elsewhere, will find it; "" stays."""
+    return str(Path(text).absolute()) if text else ""
 
 
 def up(args: argparse.Namespace) -> int:
@@ -67,6 +80,10 @@ def up(args: argparse.Namespace) -> int:
     else:
         print(f"starting the cluster {cluster.name} with {len(cluster.nodes)} nodes, state in {cluster.data}")
     progress = Progress()
+    if cluster.audit_policy_file and not Path(cluster.audit_policy_file).is_file():
+        raise ClusterError(
+            f"the audit policy {cluster.audit_policy_file} is no file; --audit-policy-file names another"
+        )
     if before and before.bus_replicas != cluster.bus_replicas:
         migrate(before, cluster, progress)
     start(cluster, progress)
@@ -84,7 +101,7 @@ def wanted(cluster: Cluster, args: argparse.Namespace) -> Cluster:
     """
     asked = {
         name: value
-        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "bus_replicas", "workers")
+        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "bus_replicas", "workers", *AUDIT)
         if (value := getattr(args, name)) is not None
     }
     if cluster.nodes:

@@ -31,11 +31,12 @@ class Authorizer:
             return decision
         return Decision(False, "\n".join(filter(None, (why, decision.reason))))
 
-    def require(self, user: User, asked: Attributes) -> None:
-        """Forbidden, worded as Kubernetes does, unless the action is allowed."""
+    def require(self, user: User, asked: Attributes) -> Decision:
+        """Why the action is allowed; Forbidden, worded as Kubernetes does, if it is not."""
         decision = self.decide(user, asked)
         if not decision.allowed:
             raise refusal(user, asked, decision.reason)
+        return decision
 
 
 def refusal(user: User, asked: Attributes, reason: str = "") -> Forbidden:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from services.apiserver import instruments, negotiation, render
+from services.apiserver.audit.ids import audit_id
 from services.apiserver.failures import status_of
 from services.apiserver.negotiation import Accepted
 from services.apiserver.protocol import JSON, Document, Item, Listing, Outcome, Raw, Request
@@ -73,7 +74,7 @@ def complete(request: Request | None, raw: Raw, *, close: bool) -> Iterable[byte
     size = sum(map(len, raw.parts)) if raw.parts else len(raw.body)
     headless = raw.status in NO_BODY or (request is not None and request.method == "HEAD")
     length = b"" if headless else b"Content-Length: %d\r\n" % size
-    end = b"Connection: close\r\n\r\n" if close else b"\r\n"
+    end = b"Audit-Id: %b\r\n%b\r\n" % (_identity(request), b"Connection: close\r\n" if close else b"")
     if size <= JOINED_BYTES:
         return (b"%b%b%b%b%b" % (head, _date(), length, end, raw.whole),)
     return _pieces(b"%b%b%b%b" % (head, _date(), length, end), raw)
@@ -102,7 +103,8 @@ def _pieces(head: bytes, raw: Raw) -> Iterator[bytes | memoryview]:
 def streamed(request: Request, begun: Raw, *, chunked: bool) -> bytes:
     """The head of an answer whose end is not known; without chunks, the end of the connection ends it."""
     how = b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Connection: close\r\n\r\n"
-    return _head(begun.status, headers(request, begun)) + _date() + how
+    identity = b"Audit-Id: %b\r\n" % _identity(request)
+    return _head(begun.status, headers(request, begun)) + _date() + identity + how
 
 
 def record(request: Request, code: int, seconds: float) -> None:
@@ -139,6 +141,10 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
+
+
+def _identity(request: Request | None) -> bytes:
+    return audit_id(request).encode("utf-8", "replace")
 
 
 def _date() -> bytes:

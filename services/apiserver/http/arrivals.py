@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from services.apiserver.failures import MAX_BODY, bad_request, too_large, unsupported_encoding
 from services.apiserver.http.inflow import Inflow
-from services.apiserver.protocol import Query
+from services.apiserver.protocol import Query, Request
 from services.apiserver.routes import is_proxied
 from shared.errors import ApiError
 
@@ -19,7 +19,21 @@ class Arrival:
     Impersonate headers, where each counts. `error` is set as soon as the request cannot be served; `inflow` stands
     for the body of one that is passed on as it arrives."""
 
-    __slots__ = ("body", "close", "complete", "error", "headers", "inflow", "method", "pairs", "size", "url", "version")
+    __slots__ = (
+        "body",
+        "close",
+        "complete",
+        "error",
+        "headers",
+        "inflow",
+        "method",
+        "pairs",
+        "peer",
+        "request",
+        "size",
+        "url",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.url = b""
@@ -33,6 +47,9 @@ class Arrival:
         self.complete = False
         self.error: ApiError | None = None
         self.inflow: Inflow | None = None
+        self.peer = ""
+        # what became of it, as soon as that is known
+        self.request: Request | None = None
 
     def add_header(self, name: bytes, value: bytes) -> None:
         key, text = _header_name(name), value.decode("utf-8", "replace")

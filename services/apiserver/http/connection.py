@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol):
         # uvloop's transports fulfil the interface without inheriting it
         self._transport = cast(asyncio.Transport, transport)
         self._certificate = transport.get_extra_info("peercert")
+        self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._arrival_due = self._loop.time() + HEAD_S
         self._service.opened(self)
 
@@ -156,6 +157,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._arrival = Arrival()
+        self._arrival.peer = self._peer
         self._head_bytes = 0
         self._arrival_due = self._loop.time() + HEAD_S
 
@@ -334,6 +336,8 @@ class Connection(asyncio.Protocol):
             assert not isinstance(outcome, Upgrade | ProtocolSwitch), "only a request to upgrade changes the protocol"
             raw = answers.to_raw(request, outcome)
         except ApiError as exc:
+            # a caller who is not known is told the id of his request as well
+            request = arrival.request
             raw = answers.failure(request, exc, method=arrival.method)
         except asyncio.CancelledError:
             if not self._expired or self._task is None:

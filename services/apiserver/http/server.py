@@ -17,6 +17,8 @@ from services.apiserver.http.connection import Connection
 from services.apiserver.http.upgrades import Upgrades
 from services.apiserver.pipeline import Pipeline
 from services.apiserver.protocol import Outcome, Request
+from shared.errors import ApiError
+from shared.identity.users import ANONYMOUS
 
 BACKLOG = 1024
 HANDSHAKE_S = 10.0
@@ -105,13 +107,27 @@ class HttpServer:
     async def receive(self, arrival: Arrival, certificate: dict[str, Any] | None) -> Request:
         """The request of a caller: Unauthorized or Forbidden if it is not his to make."""
         path, query = arrival.target()
-        user = await self._authenticator.authenticate(arrival.headers, certificate)
-        if arrival.pairs:
-            action = requests.attributes(arrival.method, path, watch="watch" in query)
-            user = impersonate(user, arrival.pairs, self._pipeline.authorizer, action)
-        return Request(
-            user, arrival.method, path, query, arrival.headers, b"".join(arrival.body), inflow=arrival.inflow
+        request = arrival.request = Request(
+            ANONYMOUS,
+            arrival.method,
+            path,
+            query,
+            arrival.headers,
+            b"".join(arrival.body),
+            inflow=arrival.inflow,
+            peer=arrival.peer,
         )
+        try:
+            user = request.user = await self._authenticator.authenticate(arrival.headers, certificate)
+            if arrival.pairs:
+                action = requests.attributes(arrival.method, path, watch="watch" in query)
+                request.user = impersonate(user, arrival.pairs, self._pipeline.authorizer, action)
+                request.impersonator = user if request.user is not user else None
+        except ApiError as exc:
+            if self._pipeline.auditor is not None:
+                self._pipeline.auditor.refused(request, exc)
+            raise
+        return request
 
     async def handle(self, request: Request) -> Outcome:
         seats = self._flow.seats(request)

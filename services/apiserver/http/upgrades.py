@@ -13,6 +13,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 
 from services.apiserver import instruments, render
+from services.apiserver.audit.ids import audit_id
 from services.apiserver.auth.authentication import BEARER_PROTOCOL
 from services.apiserver.failures import MAX_BODY, internal
 from services.apiserver.http import answers
@@ -50,8 +51,9 @@ class Upgrades:
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
         request: Request | None = None
+        arrival = _arrival(http)
         try:
-            request = await self._service.receive(_arrival(http), http.get_extra_info("peercert"))
+            request = await self._service.receive(arrival, http.get_extra_info("peercert"))
             outcome = await self._service.handle(request)
             match outcome:
                 case Watching():
@@ -64,7 +66,7 @@ class Upgrades:
                     return await _stream(http, request, outcome)
             return _response(request, answers.to_raw(request, outcome))
         except ApiError as exc:
-            return _response(request, answers.failure(request, exc))
+            return _response(arrival.request, answers.failure(arrival.request, exc))
         except Exception as exc:
             log.exception("request %s %s failed", http.method, http.path)
             return _response(request, answers.failure(request, internal(f"{type(exc).__name__}: {exc}")))
@@ -72,7 +74,7 @@ class Upgrades:
 
 def _arrival(http: web.BaseRequest) -> Arrival:
     arrival = Arrival()
-    arrival.method = http.method
+    arrival.method, arrival.peer = http.method, http.remote or ""
     arrival.url = http.path_qs.encode() if http.rel_url.raw_path_qs is None else http.rel_url.raw_path_qs.encode()
     for name, value in http.raw_headers:
         arrival.add_header(name, value)
@@ -160,7 +162,8 @@ async def _stream(http: web.BaseRequest, request: Request, outcome: Stream) -> w
 
 
 def _response(request: Request | None, raw: Raw) -> web.Response:
-    return web.Response(body=raw.whole, status=raw.status, headers=answers.headers(request, raw))
+    headers = [*answers.headers(request, raw), ("Audit-Id", audit_id(request))]
+    return web.Response(body=raw.whole, status=raw.status, headers=headers)
 
 
 def _make_request(

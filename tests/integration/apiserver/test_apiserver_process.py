@@ -260,6 +260,47 @@ async def test_requests_to_a_service_go_to_a_ready_pod(server: ApiServerProcess,
             assert response.status == 503
 
 
+async def test_requests_are_audited_under_the_id_that_clients_are_told(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\n"
+        "rules:\n- {level: Metadata, resources: [{resources: [configmaps]}]}\n"
+    )
+    written = tmp_path / "audit" / "audit.log"
+    monkeypatch.setenv("WHERRY_AUDIT_POLICY_FILE", str(policy))
+    monkeypatch.setenv("WHERRY_AUDIT_LOG_PATH", str(written))
+    (tmp_path / "cluster").mkdir()
+    with ApiServerProcess(nats_server, tmp_path / "cluster") as server:
+        async with client(server) as session:
+            async with session.get(CONFIGMAPS, headers={"Impersonate-User": "bob"}) as response:
+                assert response.status == 403
+                refused = response.headers["Audit-Id"]
+            async with session.get(CONFIGMAPS, headers={"Authorization": "Bearer none"}) as response:
+                assert response.status == 401
+                unknown = response.headers["Audit-Id"]
+            async with session.get(f"{CONFIGMAPS}?watch=1&timeoutSeconds=1") as response:
+                watched = response.headers["Audit-Id"]
+                await response.read()
+            async with session.get("/version", headers={"Audit-Id": "mine"}) as response:
+                assert response.headers["Audit-Id"] == "mine"
+
+        def found() -> list[dict[str, Any]]:
+            lines = [msgspec.json.decode(line) for line in written.read_bytes().splitlines()]
+            return [one for one in lines if one["auditID"] in (refused, unknown, watched)]
+
+        await wait_for(lambda: len(found()) == 4)
+    assert [one["stage"] for one in found()] == [
+        "ResponseComplete",
+        "ResponseStarted",
+        "ResponseStarted",
+        "ResponseComplete",
+    ]
+    assert [one["responseStatus"]["code"] for one in found()] == [403, 401, 200, 200]
+    assert (found()[0]["impersonatedUser"]["username"], found()[0]["sourceIPs"]) == ("bob", ["127.0.0.1"])
+
+
 @pytest.mark.skipif(not KUBECTL.exists(), reason="tests/tools has not fetched kubectl")
 def test_kubectl_applies_reads_and_deletes(server: ApiServerProcess, tmp_path: Path) -> None:
     manifest = tmp_path / "web.yaml"

@@ -32,6 +32,8 @@ CONCERNED = TEMPLATES | {POD, NAMESPACE}
 HARMLESS = frozenset({"attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"})
 MAX_PODS = 3000
 """How many pods of a namespace are looked at when its policy becomes stricter."""
+ENFORCED = "pod-security.kubernetes.io/enforce-policy"
+AUDITED = "pod-security.kubernetes.io/audit-violations"
 SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
 SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
 
@@ -55,20 +57,25 @@ class PodSecurity:
 
     def _check_pod(self, asked: Attributes) -> None:
         policy = self._policy(asked)
-        if policy == levels.NOTHING or asked.subresource in HARMLESS or not _matters(asked):
+        if asked.subresource in HARMLESS or not _matters(asked):
+            return
+        asked.request.note(ENFORCED, str(policy.enforce))
+        if policy == levels.NOTHING:
             return
         metadata, spec = asked.current["metadata"], asked.current.get("spec") or {}
         refused = violations(policy.enforce, metadata, spec)
+        _audit(asked, policy.audit, metadata, spec)
         if refused:
             raise forbidden(asked.resource, asked.name, f'violates PodSecurity "{policy.enforce}": {_joined(refused)}')
         _warn(asked, policy.warn, metadata, spec)
 
     def _check_template(self, asked: Attributes) -> None:
         policy = self._policy(asked)
-        if policy.warn.level == PRIVILEGED:
+        if policy.warn.level == policy.audit.level == PRIVILEGED:
             return
         template = _template(asked)
         if template and template.get("spec"):
+            _audit(asked, policy.audit, template.get("metadata") or {}, template["spec"])
             _warn(asked, policy.warn, template.get("metadata") or {}, template["spec"])
 
     def _check_namespace(self, asked: Attributes) -> None:
@@ -115,6 +122,12 @@ def _warn(asked: Attributes, demand: Demand, metadata: Object, spec: Object) -> 
     broken = violations(demand, metadata, spec)
     if broken:
         asked.request.warnings.append(f'would violate PodSecurity "{demand}": {_joined(broken)}')
+
+
+def _audit(asked: Attributes, demand: Demand, metadata: Object, spec: Object) -> None:
+    """Tell the audit log, if there is one, what a demand that only it hears of would refuse."""
+    if asked.request.annotations is not None and (broken := violations(demand, metadata, spec)):
+        asked.request.note(AUDITED, f'would violate PodSecurity "{demand}": {_joined(broken)}')
 
 
 def _joined(broken: Iterable[Complaint]) -> str:

@@ -15,12 +15,14 @@ from services.apiserver.failures import named, qualified
 from services.apiserver.protocol import Object
 from services.apiserver.store import Store
 from shared.errors import ApiError
+from shared.objects import json
 from shared.objects.cel import Budget, CelError
 
 log = logging.getLogger(__name__)
 
 CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
 INVALID, UNPROCESSABLE = "Invalid", 422
+AUDITED = "validation.policy.admission.k8s.io/validation_failure"
 LONGEST_MESSAGE = 5 * 1024
 
 
@@ -65,9 +67,10 @@ def validate(store: Store, environment: Environment, policies: Sequence[Policy],
     """Apply all policies; the first violation that a binding denies is raised, those it warns about become warnings."""
     failures: list[Failure] = []
     denied: list[Violation] = []
+    audited: list[Object] = []
     for invocation in invocations(store, policies, asked, failures):
         policy, binding = invocation.policy, invocation.binding
-        for message, reason in _violations(environment, invocation, asked):
+        for index, message, reason in _violations(environment, invocation, asked):
             for action in binding.actions:
                 instruments.CHECKS.labels(policy.name, binding.name, action.lower()).inc()
             if "Deny" in binding.actions:
@@ -78,7 +81,17 @@ def validate(store: Store, environment: Environment, policies: Sequence[Policy],
                     f"{message}"
                 )
             if "Audit" in binding.actions:
-                log.info("audit: policy %s with binding %s: %s", policy.name, binding.name, message)
+                audited.append(
+                    {
+                        "message": message,
+                        "policy": policy.name,
+                        "binding": binding.name,
+                        "expressionIndex": index,
+                        "validationActions": list(binding.actions),
+                    }
+                )
+    if audited:
+        asked.request.note(AUDITED, json.encode(audited).decode())
     misconfigured = [
         Violation(one.policy.name, one.binding.name, one.message) for one in failures if not one.policy.ignores_failure
     ]
@@ -86,32 +99,32 @@ def validate(store: Store, environment: Environment, policies: Sequence[Policy],
         raise _refusal(asked, [*misconfigured, *denied][0])
 
 
-def _violations(environment: Environment, invocation: Invocation, asked: Attributes) -> Iterator[tuple[str, str]]:
-    """Message and reason of every validation that does not hold."""
+def _violations(environment: Environment, invocation: Invocation, asked: Attributes) -> Iterator[tuple[int, str, str]]:
+    """Index, message and reason of every validation that does not hold."""
     policy = invocation.policy
     budget = Budget()
     try:
         found = values(environment, invocation, asked)
     except Unsettled as exc:
-        yield str(exc), INVALID
+        yield 0, str(exc), INVALID
         return
     if found is None:
         return
     scope = policy.scope(found, invocation.params, budget)
-    for rule in policy.body:
+    for index, rule in enumerate(policy.body):
         try:
             if isinstance(rule, AuditAnnotation):
                 value = rule.value.evaluate(scope, budget)
                 if value:
-                    log.info("audit: policy %s: %s=%s", policy.name, rule.key, value)
+                    asked.request.note(f"{policy.name}/{rule.key}", str(value))
                 continue
             if rule.expression.evaluate(scope, budget) is True:
                 continue
         except CelError as exc:
             if not policy.ignores_failure:
-                yield str(exc), INVALID
+                yield index, str(exc), INVALID
             continue
-        yield _message(rule, scope, budget), rule.reason
+        yield index, _message(rule, scope, budget), rule.reason
 
 
 def _message(rule: Validation, scope: dict[str, Any], budget: Budget) -> str:

@@ -56,7 +56,7 @@ class Caller:
             raise CallFailed(f'failed calling webhook "{hook.name}": received invalid webhook response: {exc}') from exc
         asked.request.warnings.extend(verdict.warnings)
         for key, value in verdict.annotations.items():
-            log.info("audit annotation of a %s of %s: %s/%s=%s", asked.operation, asked.name, hook.name, key, value)
+            asked.request.note(f"{hook.name}/{key}", value)
         return verdict
 
     async def _post(self, hook: Hook, body: bytes) -> bytes:

@@ -8,12 +8,12 @@ import pytest
 
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.cli.plan import bus_users, processes
-from shared.cli.up import prepare_directories, wanted
+from shared.cli.up import AUDIT, prepare_directories, wanted
 
 
 def arguments(**given: Any) -> argparse.Namespace:
     names = ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "nodes", "workers", "bus_replicas")
-    return argparse.Namespace(**dict.fromkeys(names) | given)
+    return argparse.Namespace(**dict.fromkeys((*names, *AUDIT)) | given)
 
 
 def test_a_saved_cluster_is_loaded_as_it_was(tmp_path: Path) -> None:
@@ -108,6 +108,20 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(ClusterError, match="cannot be used"):
         prepare_directories(Cluster(tmp_path / "file" / "data"))
+
+
+def test_the_audit_log_may_begin_and_end_later(tmp_path: Path) -> None:
+    cluster = wanted(Cluster(tmp_path), arguments(nodes=1))
+    plain = next(spec for spec in processes(cluster) if spec.name == "apiserver")
+    assert not any("AUDIT" in name for name in plain.env)
+    audited = wanted(cluster, arguments(audit_policy_file="/etc/policy.yaml", audit_log_maxsize=5))
+    env = next(spec for spec in processes(audited) if spec.name == "apiserver").env
+    assert env["WHERRY_AUDIT_POLICY_FILE"] == "/etc/policy.yaml"
+    assert env["WHERRY_AUDIT_LOG_PATH"] == str(tmp_path / "log" / "audit.log")
+    assert env["WHERRY_AUDIT_LOG_MAXSIZE"] == "5"
+    assert not wanted(audited, arguments(audit_policy_file="")).audit_policy_file
+    with pytest.raises(ClusterError, match="maxsize"):
+        wanted(cluster, arguments(audit_log_maxsize=0))
 
 
 def test_workers_share_the_port_and_have_metrics_of_their_own(tmp_path: Path) -> None:
