@@ -23,7 +23,7 @@ from shared.errors import ApiError, BusError, StreamBroken
 log = logging.getLogger(__name__)
 
 SPDY_PROTOCOL = "SPDY/3.1+portforward.k8s.io"
-CHANNEL_PROTOCOLS = ("v4.channel.k8s.io", "portforward.k8s.io")
+CHANNEL_PROTOCOLS = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io", "portforward.k8s.io")
 FORWARD_PROTOCOLS = (SPDY_PROTOCOL, *CHANNEL_PROTOCOLS)
 INWARD, OUTWARD, CLOSE = 0, 1, 255
 PIECE = 64 * 1024

@@ -1,5 +1,6 @@
 """Container logs, as bytes that a node's agent sends over the bus: chunked text, or frames of a WebSocket."""
 
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from shared.objects.validation import Cause
 
 STDOUT = 1
 PLAIN = "text/plain"
-WEBSOCKET_PROTOCOLS = ("binary.k8s.io",)
+BASE64_PROTOCOL = "base64.binary.k8s.io"
+WEBSOCKET_PROTOCOLS = ("binary.k8s.io", BASE64_PROTOCOL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,9 @@ async def _chunks(stream: BusStream) -> AsyncIterator[bytes]:
 async def _send(stream: BusStream, connection: web.WebSocketResponse) -> None:
     try:
         async for data in _chunks(stream):
-            await connection.send_bytes(data)
+            if connection.ws_protocol == BASE64_PROTOCOL:
+                await connection.send_str(base64.b64encode(data).decode("ascii"))
+            else:
+                await connection.send_bytes(data)
     finally:
         await stream.close()

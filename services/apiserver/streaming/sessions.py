@@ -15,7 +15,7 @@ from services.apiserver.protocol import STREAM_PROTOCOL, Object, Outcome, Protoc
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
 from services.apiserver.streaming.forwarding import FORWARD_PROTOCOLS, SPDY_PROTOCOL, Forwarder
-from services.apiserver.streaming.pipes import Pipe, WebSocketPipe, payload
+from services.apiserver.streaming.pipes import Pipe, WebSocketPipe
 from services.apiserver.streaming.places import Place, place_of
 from services.apiserver.streaming.spdysessions import COMMAND_PROTOCOLS as SPDY_COMMAND_PROTOCOLS
 from services.apiserver.streaming.spdysessions import CommandSession
@@ -25,9 +25,12 @@ from shared.errors import ApiError, Forbidden, StreamBroken
 from shared.objects import json
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-COMMAND_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
+COMMAND_PROTOCOLS = (
+    *("v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io"),
+    *("channel.k8s.io", "base64.channel.k8s.io"),
+)
 SPDY_FORWARD_PROTOCOLS = ("portforward.k8s.io",)
-WITH_STATUS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+WITH_STATUS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Sessions:
             refusal = exc.status()
 
             async def refuse(connection: web.WebSocketResponse) -> None:
-                await connection.send_bytes(bytes((ERROR,)) + json.encode(refusal))
+                await WebSocketPipe(connection).send(bytes((ERROR,)) + _outcome(connection, refusal))
 
             return Upgrade(COMMAND_PROTOCOLS, refuse)
 
@@ -124,8 +127,8 @@ async def relay(connection: web.WebSocketResponse, stream: BusStream) -> None:
 
 
 async def _inward(connection: web.WebSocketResponse, stream: BusStream) -> None:
-    async for message in connection:
-        content = payload(message)
+    pipe = WebSocketPipe(connection)
+    while (content := await pipe.receive()) is not None:
         if not content:
             continue
         channel, data = content[0], content[1:]
@@ -139,18 +142,26 @@ async def _inward(connection: web.WebSocketResponse, stream: BusStream) -> None:
 
 async def _outward(connection: web.WebSocketResponse, stream: BusStream, inward: "asyncio.Task[None]") -> None:
     told = False
+    pipe = WebSocketPipe(connection)
     try:
         async for channel, data in stream:
             told = told or channel == ERROR
             if channel in (STDOUT, STDERR, ERROR):
-                await connection.send_bytes(bytes((channel,)) + data)
+                await pipe.send(bytes((channel,)) + data)
         status = stream.status or {"metadata": {}, "status": "Success"}
     except StreamBroken as exc:
         status = {"metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500, "message": str(exc)}
-    if not told and not connection.closed and connection.ws_protocol in WITH_STATUS:
-        await connection.send_bytes(bytes((ERROR,)) + json.encode(status))
+    if not told and not connection.closed and (text := _outcome(connection, status)):
+        await pipe.send(bytes((ERROR,)) + text)
     await connection.close()
     inward.cancel()
+
+
+def _outcome(connection: web.WebSocketResponse, status: Object) -> bytes:
+    """How a session ended, as its protocol tells it: before v4 as plain text, and of success nothing."""
+    if connection.ws_protocol in WITH_STATUS:
+        return json.encode(status)
+    return b"" if status.get("status") == "Success" else str(status.get("message", "")).encode()
 
 
 def _upgrade(request: Request) -> str:

@@ -1,6 +1,7 @@
 """The API server as its clients meet it: a process behind TLS, on a real broker."""
 
 import asyncio
+import base64
 import contextlib
 import io
 import os
@@ -200,6 +201,27 @@ async def test_a_command_talks_both_ways_and_ends_with_a_status(
             status = await socket.receive_bytes()
             assert status[0] == 3
             assert msgspec.json.decode(status[1:])["details"]["causes"] == [{"reason": "ExitCode", "message": "7"}]
+
+
+async def test_a_client_that_knows_only_text_talks_base64(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    def text(channel: int, data: bytes) -> str:
+        return f"{channel}{base64.b64encode(data).decode()}"
+
+    async with client(server) as session, agent(nats_server, session):
+        url = f"{PODS}/p/exec?command=cat&stdin=1&stdout=1"
+        for protocol in ("v4.base64.channel.k8s.io", "base64.channel.k8s.io"):
+            async with session.ws_connect(url, protocols=(protocol,)) as socket:
+                assert socket.protocol == protocol
+                await socket.send_str(text(0, b"hello"))
+                assert await socket.receive_str() == text(1, b"HELLO")
+        url = f"{PODS}/p/portforward?ports=80"
+        async with session.ws_connect(url, protocols=("v4.base64.channel.k8s.io",)) as socket:
+            assert [await socket.receive_str() for _ in range(2)] == [text(0, b"\x50\x00"), text(1, b"\x50\x00")]
+            await socket.send_str(text(0, b"ping"))
+            assert await socket.receive_str() == text(0, b"ping")
+        url = f"{PODS}/p/log?tailLines=3"
+        async with session.ws_connect(url, protocols=("base64.binary.k8s.io",)) as socket:
+            assert base64.b64decode(await socket.receive_str()) == b"tail 3 of app\n"
 
 
 async def test_logs_are_plain_text(server: ApiServerProcess, nats_server: NatsServer) -> None:
