@@ -51,7 +51,7 @@ class Bench:
             sandbox,
             name,
             list(argv),
-            {"PATH": "/bin"},
+            {"PATH": "/bin", "HOME": "/"},
             lower=[str(self.layer)],
             writable=str(self.directory / name),
             log_path=log,

@@ -21,7 +21,7 @@ from services.nodeagent.runtime.model import ContainerSpec
 from shared.kernel.cgroups.groups import Groups
 
 if TYPE_CHECKING:
-    from services.nodeagent.keeper.containers import Container
+    from services.nodeagent.keeper.container import Container
 
 FAILED_CODE = 128
 

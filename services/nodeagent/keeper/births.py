@@ -14,7 +14,9 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from services.nodeagent.keeper import launch, pidfds
 from services.nodeagent.keeper.loop import Loop
+from services.nodeagent.keeper.zygote import AGAIN, Order, Unavailable, Unlisted, Zygote
 from shared.kernel import syscalls
+from shared.records import frozen
 
 SETUP_LIMIT_S = 60.0  # a mount of a dead network file system must not hold a start for ever
 
@@ -31,7 +33,8 @@ class Birth:
     """A process on its way. Exactly one of `message` and readiness comes to be; `on_settled` is then called.
 
     A process for a user namespace puts another one in its place: `pid` and `pidfd` then change, the first process has
-    been waited for, its pidfd is the callee's to close, and `on_handover` is called.
+    been waited for, its pidfd is the callee's to close, and `on_handover` is called. A process that had a list of
+    system calls and could not finish it ends with `on_unfinished` instead.
     """
 
     def __init__(self, loop: Loop, channel: socket.socket, pid: int, pidfd: int) -> None:
@@ -46,6 +49,8 @@ class Birth:
         self.exit_code = 0
         self.on_settled: Callable[[], None] = lambda: None
         self.on_handover: Callable[[], None] = lambda: None
+        self.on_unfinished: Callable[[], None] = lambda: None
+        self._unfinished = False
         self._executing = False
         self._fd = channel.fileno()
         _under_way.add(self._fd)
@@ -66,6 +71,9 @@ class Birth:
             if not data:
                 self._end()
                 return
+            if data.startswith(AGAIN):
+                self._unfinished = True
+                continue
             message = json.loads(data)
             if "warning" in message:
                 self.warnings.append(message["warning"])
@@ -77,7 +85,7 @@ class Birth:
             elif "executing" in message:
                 self._executing = True
             elif "error" in message:
-                self._fail(message["error"], message["exit_code"])
+                self.fail(message["error"], message["exit_code"])
 
     def _take_over(self, pidfd: int) -> None:
         os.set_inheritable(pidfd, False)
@@ -87,7 +95,7 @@ class Birth:
             pidfds.expected.add(self.pid)
         self.on_handover()
 
-    def _fail(self, message: str, exit_code: int) -> None:
+    def fail(self, message: str, exit_code: int) -> None:
         if not self.failed:
             self.failed, self.message, self.exit_code = True, message, exit_code
 
@@ -99,14 +107,27 @@ class Birth:
         _under_way.discard(self._fd)
         self._loop.forget(channel.fileno())
         channel.close()
+        if self._unfinished:
+            self.on_unfinished()
+            return
         if not self._executing:
-            self._fail("the process was killed while its surroundings were made", 128)
+            self.fail("the process was killed while its surroundings were made", 128)
         self.on_settled()
 
     def _give_up(self) -> None:
-        self._fail(f"the surroundings were not made within {SETUP_LIMIT_S:g} s", 128)
+        self.fail(f"the surroundings were not made within {SETUP_LIMIT_S:g} s", 128)
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+
+@frozen
+class Shortcut:
+    """Another way to make a process, which may not be open: `compose` adds its list of system calls to an order, or
+    raises Unlisted. `fds` are its descriptors, -1 for none."""
+
+    zygote: Zygote
+    fds: tuple[int, ...]
+    compose: Callable[[Order], None]
 
 
 def spawn(
@@ -116,8 +137,11 @@ def spawn(
     *,
     cgroup_fd: int = -1,
     pid_namespace: int = -1,
+    shortcut: Shortcut | None = None,
 ) -> Birth:
     """Make a process that runs `body`; `pid_namespace` is a pidfd (or nsfs descriptor) of the one to be born in.
+
+    With a `shortcut` it is tried first; the caller then takes care of `on_unfinished`.
 
     Closes `cgroup_fd`. OSError if the kernel refuses.
     """
@@ -126,10 +150,14 @@ def spawn(
     if pid_namespace >= 0:
         where = syscalls.namespace(pid_namespace, syscalls.CLONE_NEWPID)
     try:
-        with where:
-            pid, pidfd = syscalls.clone(flags, cgroup_fd=cgroup_fd)
-            if pid == 0:
-                launch.run(body, child)
+        made = None
+        if shortcut is not None:
+            made = _by_list(shortcut, Order(flags, child.fileno(), shortcut.fds, cgroup_fd, pid_namespace))
+        if made is None:
+            with where:
+                made = syscalls.clone(flags, cgroup_fd=cgroup_fd)
+                if made[0] == 0:
+                    launch.run(body, child)
     except BaseException:
         parent.close()
         raise
@@ -137,4 +165,13 @@ def spawn(
         child.close()
         if cgroup_fd >= 0:
             os.close(cgroup_fd)
-    return Birth(loop, parent, pid, pidfd)
+    return Birth(loop, parent, *made)
+
+
+def _by_list(shortcut: Shortcut, order: Order) -> tuple[int, int] | None:
+    """(pid, pidfd) of a process that carries out a list, None if there is to be none; then nothing has been done."""
+    try:
+        shortcut.compose(order)
+        return shortcut.zygote.bear(order)
+    except (Unlisted, Unavailable, OSError, ValueError, OverflowError):
+        return None

@@ -8,7 +8,6 @@ blocks: a start is answered when the program runs, a removal when the last proce
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import time
@@ -16,16 +15,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.nodeagent.checkpoint.keeping import Checkpointing
-from services.nodeagent.keeper import births, bundles, capabilities, foreign, launch, pidfds, plan, seccomp
-from services.nodeagent.keeper import process as processes
+from services.nodeagent.keeper import foreign, pidfds, plan
 from services.nodeagent.keeper.births import Birth
+from services.nodeagent.keeper.container import Container
 from services.nodeagent.keeper.logfile import LogFile
 from services.nodeagent.keeper.loop import Loop
-from services.nodeagent.keeper.process import Process
 from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes
+from services.nodeagent.keeper.starts import Starting
 from services.nodeagent.keeper.store import Store
 from services.nodeagent.keeper.streams import Output
 from services.nodeagent.keeper.validation import validate, validate_ids
+from services.nodeagent.keeper.zygote import Zygote
 from services.nodeagent.runtime.model import (
     ContainerSpec,
     ContainerState,
@@ -33,9 +33,8 @@ from services.nodeagent.runtime.model import (
     decode,
     encode,
 )
-from shared.kernel import syscalls
 from shared.kernel.cgroups.groups import Groups
-from shared.records import field, field_names, mutable
+from shared.records import field_names
 
 RETRY_FIRST_S = 0.002
 RETRY_MAX_S = 0.25
@@ -45,75 +44,16 @@ REAPING_TRIES = 50
 UNSEEN_EXIT_CODE = 137  # as kubelet reports a container whose end nobody saw
 
 
-@mutable
-class Container:
-    """A container as the keeper holds it. `started` is the first process's start time in clock ticks."""
-
-    spec: ContainerSpec
-    state: ContainerState
-    cgroup: str
-    started: int = 0
-    pidfd: int = -1
-    birth: Birth | None = None
-    log: LogFile | None = None
-    outputs: dict[str, Output] = field(default_factory=dict)
-    console: int = -1
-    stdin: int = -1
-    stdin_closed: bool = False
-    own_pid_namespace: bool = True
-    group_removed: bool = False
-    on_started: list[Callable[[], None]] = field(default_factory=list)
-    on_ended: list[Callable[[], None]] = field(default_factory=list)
-
-    @property
-    def alive(self) -> bool:
-        return self.state.state != "exited"
-
-
-def process_of(spec: ContainerSpec, hostname: str) -> Process:
-    """The container's process as numbers; also the model for its exec sessions. ValueError for unknown names."""
-    granted = capabilities.granted(spec.capabilities, privileged=spec.privileged)
-    env = {"HOSTNAME": hostname, **spec.env}
-    if spec.tty:
-        env.setdefault("TERM", "xterm")
-    program, flags = _filter(spec, granted)
-    return Process(
-        argv=list(spec.argv),
-        env=env,
-        cwd=spec.cwd,
-        uid=spec.uid,
-        gid=spec.gid,
-        groups=list(spec.groups),
-        umask=spec.umask,
-        capabilities=capabilities.mask(granted),
-        no_new_privileges=spec.no_new_privileges,
-        seccomp=program,
-        seccomp_flags=flags,
-        rlimits=dict(spec.rlimits),
-        oom_score_adj=spec.oom_score_adj,
-    )
-
-
-def _filter(spec: ContainerSpec, granted: frozenset[str]) -> tuple[bytes, int]:
-    """The seccomp program and its flags. ValueError naming what a profile of the pod's own cannot have."""
-    if spec.seccomp_profile:
-        from services.nodeagent.oci import filters  # few containers have one
-
-        return filters.program(spec.seccomp_profile), filters.flags(spec.seccomp_profile)
-    if spec.seccomp == "default" and not spec.privileged:
-        return seccomp.program(granted), 0
-    return b"", 0
-
-
-class Containers(Checkpointing):
+class Containers(Starting, Checkpointing):
     """`on_exit` is called for every container that has run and has ended."""
 
-    def __init__(self, loop: Loop, store: Store, groups: Groups, sandboxes: Sandboxes) -> None:
+    def __init__(self, loop: Loop, store: Store, groups: Groups, sandboxes: Sandboxes, zygote: Zygote) -> None:
         self._loop = loop
         self._store = store
         self._groups = groups
         self._sandboxes = sandboxes
-        self._group_mounts = groups.container_mounts()
+        self._zygote = zygote
+        self._group_mounts = tuple(groups.container_mounts())
         self.held: dict[str, Container] = {}
         self.on_exit: Callable[[Container], None] = lambda _container: None
 
@@ -189,154 +129,6 @@ class Containers(Checkpointing):
             "stdin_closed": container.stdin_closed,
             "own_pid_namespace": container.own_pid_namespace,
         }
-
-    def _make_group(self, container: Container) -> None:
-        spec = container.spec
-        self._groups.create(container.cgroup)
-        container.state.warnings += self._groups.limit(container.cgroup, spec.resources)
-        if not spec.privileged:
-            container.state.warnings += self._groups.restrict_devices(container.cgroup, plan.ALLOWED_DEVICES)
-
-    def _make_streams(self, container: Container) -> None:
-        spec = container.spec
-        container.log = LogFile(spec.log_path)
-        if spec.tty:
-            return
-        names = ("stdin", "stdout", "stderr") if spec.stdin else ("stdout", "stderr")
-        for name in names:
-            os.mkfifo(self._store.path(spec.id, name), 0o600)
-
-    def _open_outputs(self, container: Container) -> None:
-        if container.log is None:
-            container.log = LogFile(container.spec.log_path)
-        for name in ("stdout", "stderr"):
-            fd = os.open(self._store.path(container.spec.id, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            container.outputs[name] = Output(self._loop, name, fd, container.log)
-
-    def _child_ends(self, container: Container) -> tuple[int, int, int]:
-        """The container's own ends. Output is opened for reading too, which keeps the pipes usable without a keeper;
-        so is input that never ends, while `stdin_once` needs an end of file."""
-        spec = container.spec
-        if spec.tty:
-            return -1, -1, -1
-        out, err = (os.open(self._store.path(spec.id, name), os.O_RDWR | os.O_CLOEXEC) for name in ("stdout", "stderr"))
-        self._open_outputs(container)
-        if not spec.stdin:
-            return -1, out, err
-        path = self._store.path(spec.id, "stdin")
-        if not spec.stdin_once:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC), out, err
-        into = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.set_blocking(into, True)
-        container.stdin = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        return into, out, err
-
-    def _launch(self, container: Container, sandbox: Sandbox, root: plan.RootPlan) -> None:
-        spec = container.spec
-        process = process_of(spec, sandbox.spec.hostname or os.uname().nodename)
-        shared = self._shared_processes(spec, sandbox)
-        container.own_pid_namespace = shared < 0 and not sandbox.spec.host_pid
-        ends = self._child_ends(container)
-        try:
-            if spec.runtime:
-                birth = self._ask_runtime(container, sandbox, process, root, ends)
-            else:
-                birth = self._bear(container, sandbox, process, root, ends, shared)
-        finally:
-            for fd in ends:
-                if fd >= 0:
-                    os.close(fd)
-        container.birth = birth
-        birth.on_settled = lambda: self._on_settled(container)
-        birth.on_handover = lambda: self._follow(container, birth)
-        self._follow(container, birth)
-
-    def _bear(
-        self,
-        container: Container,
-        sandbox: Sandbox,
-        process: Process,
-        root: plan.RootPlan,
-        ends: tuple[int, int, int],
-        shared: int,
-    ) -> Birth:
-        """A child of the keeper that becomes the container's first process, in the PID namespace of `shared`."""
-        spec = container.spec
-        job = launch.ContainerJob(
-            process=process,
-            stdio=launch.Stdio(ends, spec.tty),
-            root=root,
-            lower=spec.lower,
-            writable=spec.writable,
-            entrances=self._groups.entrances(container.cgroup),
-            namespaces=self._sandboxes.namespaces(sandbox),
-            user=self._sandboxes.user_namespace(sandbox),
-            own_process_namespace=container.own_pid_namespace,
-        )
-        flags = syscalls.CLONE_NEWNS
-        if container.own_pid_namespace and job.user is None:
-            flags |= syscalls.CLONE_NEWPID
-        return births.spawn(
-            self._loop,
-            lambda channel: launch.container(job, channel),
-            flags,
-            cgroup_fd=self._groups.birth_fd(container.cgroup),
-            pid_namespace=shared,
-        )
-
-    def _ask_runtime(
-        self, container: Container, sandbox: Sandbox, process: Process, root: plan.RootPlan, ends: tuple[int, int, int]
-    ) -> Birth:
-        """A child of the keeper that has another runtime make the container."""
-        spec = container.spec
-        bundles.validate(root, user_namespace=bool(sandbox.spec.user_range))
-        directory = self._store.path(spec.id)
-        if process.oom_score_adj is not None and not processes.may_set_oom_score(process.oom_score_adj):
-            container.state.warnings.append(processes.oom_score_refused(process.oom_score_adj))
-            process.oom_score_adj = None
-        document = bundles.config(
-            spec,
-            process,
-            root,
-            root_path=foreign.root_path(spec.writable),
-            source_directory=foreign.source_directory(spec.writable),
-            namespaces=self._sandboxes.namespaces(sandbox),
-            pid_namespace=self._pid_namespace(container, sandbox),
-            cgroup=self._groups.absolute(container.cgroup),
-        )
-        with open(f"{directory}/config.json", "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(document, file, ensure_ascii=False)
-        job = foreign.Job(
-            runtime=spec.runtime,
-            id=spec.id,
-            directory=directory,
-            stdio=launch.Stdio(ends, spec.tty),
-            sources=bundles.sources(root),
-            lower=spec.lower,
-            writable=spec.writable,
-            groups=self._groups,
-            cgroup=container.cgroup,
-        )
-        return births.spawn(self._loop, lambda channel: foreign.create(job, channel), syscalls.CLONE_NEWNS)
-
-    def _pid_namespace(self, container: Container, sandbox: Sandbox) -> str | None:
-        if sandbox.spec.host_pid:
-            return None
-        if container.own_pid_namespace:
-            return ""
-        pid = sandbox.pause_pid if sandbox.pause_fd >= 0 else self.held[container.spec.pid_target].state.pid
-        return f"/proc/{pid}/ns/pid"
-
-    def _shared_processes(self, spec: ContainerSpec, sandbox: Sandbox) -> int:
-        """A pidfd whose PID namespace the container joins, -1 for none. ValueError if its target does not run."""
-        if sandbox.spec.host_pid:
-            return -1
-        if not spec.pid_target or sandbox.pause_fd >= 0:
-            return sandbox.pause_fd
-        target = self.held.get(spec.pid_target)
-        if target is None or target.state.state != "running":
-            raise ValueError(f"container {spec.pid_target}, whose processes are to be shared, does not run")
-        return target.pidfd
 
     def _follow(self, container: Container, birth: Birth) -> None:
         """Watch the process that is, or has become, the container's first."""

@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.nodeagent.keeper.births import Birth
-from services.nodeagent.keeper.containers import RETRY_FIRST_S, RETRY_MAX_S, Container, Containers
+from services.nodeagent.keeper.container import Container
+from services.nodeagent.keeper.containers import RETRY_FIRST_S, RETRY_MAX_S, Containers
 from services.nodeagent.keeper.loop import Loop
 from services.nodeagent.keeper.orphans import Orphans
 from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes
 from services.nodeagent.keeper.server import Connection, Server
 from services.nodeagent.keeper.sessions import Opened, Sessions
 from services.nodeagent.keeper.store import Store
+from services.nodeagent.keeper.zygote import Zygote
 from services.nodeagent.runtime.model import (
     ContainerSpec,
     ContainerStats,
@@ -76,8 +78,9 @@ class Keeper:
     def __init__(self, loop: Loop, directory: str, socket_path: str, groups: Groups) -> None:
         self._loop = loop
         self._groups = groups
+        self.zygote = Zygote()
         self.sandboxes = Sandboxes(Store(directory, "sandboxes"), groups)
-        self.containers = Containers(loop, Store(directory, "containers"), groups, self.sandboxes)
+        self.containers = Containers(loop, Store(directory, "containers"), groups, self.sandboxes, self.zygote)
         self.sessions = Sessions(loop, groups, self.sandboxes, self.containers)
         self.server = Server(loop, socket_path, self._handle)
         self.containers.on_exit = self._on_exit
@@ -213,7 +216,8 @@ class Keeper:
     def call_start_container(self, _connection: Connection, answer: Answer, args: Args) -> Any:
         spec, sandbox = self._ready_for(args)
         self.containers.start(spec, sandbox, lambda container: self._answer_start(answer, container))
-        self._orphans.watch()
+        if spec.runtime or sandbox.spec.host_pid:  # looking through all containers is not for every start
+            self._orphans.watch()
         return LATER
 
     def call_restore_container(self, _connection: Connection, answer: Answer, args: Args) -> Any:

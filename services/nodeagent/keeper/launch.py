@@ -111,6 +111,9 @@ class Channel:
         if not self._end.recv(64):
             raise StartFailure(f"{self.doing}: the process that asked for it has gone", 128)
 
+    def fileno(self) -> int:
+        return self._end.fileno()
+
     def close(self) -> None:
         self._end.close()
 

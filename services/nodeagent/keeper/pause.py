@@ -12,12 +12,9 @@ import os
 import struct
 
 from services.nodeagent.keeper import capabilities, launch, rootfs
-from shared.kernel import syscalls
+from shared.kernel import elf, syscalls
 
 FLAGS = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS
-
-_BASE = 0x400000
-_HEADERS = 64 + 56
 
 # rt_sigaction(SIGCHLD, &{SIG_IGN}, 0, 8); for (;;) pause();  the sigaction lies behind the code: handler 1, then zeros
 _X86_64 = bytes.fromhex(
@@ -53,29 +50,9 @@ _MACHINES = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 
 
 def image(machine: str) -> bytes:
-    """A static ELF program (elf(5)). KeyError for a machine whose code is not known."""
+    """The program. KeyError for a machine whose code is not known."""
     number, code = _MACHINES[machine]
-    code += struct.pack("<4Q", 1, 0, 0, 0)
-    header = struct.pack(
-        "<16sHHIQQQIHHHHHH",
-        b"\x7fELF\x02\x01\x01",
-        2,  # executable
-        number,
-        1,
-        _BASE + _HEADERS,
-        64,
-        0,
-        0,
-        64,
-        56,
-        1,
-        0,
-        0,
-        0,
-    )
-    size = _HEADERS + len(code)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000)
-    return header + segment + code
+    return elf.image(number, code + struct.pack("<4Q", 1, 0, 0, 0))
 
 
 def run(
@@ -93,8 +70,7 @@ def run(
     launch.join_namespaces(namespaces, channel)
     if user is not None:
         launch.be_reborn(os.open(user.path, os.O_RDONLY), FLAGS, channel)
-    program = os.memfd_create("pause", os.MFD_CLOEXEC)
-    os.write(program, image(os.uname().machine))
+    program = elf.sealed("pause", image(os.uname().machine))
     os.setsid()
     null = os.open("/dev/null", os.O_RDWR)
     for target in range(3):

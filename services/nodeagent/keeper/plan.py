@@ -6,6 +6,9 @@ containerd's: which file systems, with which flags, which paths of /proc and /sy
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 from services.nodeagent.runtime.model import ContainerSpec, Mount, SandboxSpec
 from shared.kernel import syscalls as sys
 from shared.kernel.cgroups.groups import DeviceRule, GroupMount
@@ -118,12 +121,14 @@ Step = FileSystem | Bind | Devices | Link | Seal
 
 @frozen
 class RootPlan:
-    """`inside` are done before the root is entered, `hidden` and `read_only` paths after."""
+    """`inside` are done before the root is entered, `hidden` and `read_only` paths after. The first `usual` steps are
+    those of every container."""
 
     inside: tuple[Step, ...]
     hidden: tuple[str, ...]
     read_only: tuple[str, ...]
     seal_root: bool
+    usual: int = 0
 
 
 def _depth(mount: Mount) -> int:
@@ -166,7 +171,7 @@ def _user_step(mount: Mount) -> Step:
     )
 
 
-def _cgroup_steps(mounts: list[GroupMount], read_only: int) -> list[Step]:
+def _cgroup_steps(mounts: tuple[GroupMount, ...], read_only: int) -> list[Step]:
     if len(mounts) == 1 and not mounts[0].name:
         return [FileSystem(mounts[0].kind, "/sys/fs/cgroup", _SAFE | read_only)]
     steps: list[Step] = [FileSystem("tmpfs", "/sys/fs/cgroup", _SAFE, "mode=755")]
@@ -180,19 +185,29 @@ def _cgroup_steps(mounts: list[GroupMount], read_only: int) -> list[Step]:
     return steps
 
 
-def plan_root(spec: ContainerSpec, sandbox: SandboxSpec, shm: str, cgroups: list[GroupMount]) -> RootPlan:
-    """The steps for one container. `shm` is the pod's /dev/shm on the host. ValueError naming a bad mount."""
-    read_only = 0 if spec.privileged else sys.MS_RDONLY
-    steps: list[Step] = [
+@lru_cache(maxsize=2)
+def _usual(privileged: bool, cgroups: tuple[GroupMount, ...]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """What every container has, before and after its /dev/shm; the same objects each time."""
+    read_only = 0 if privileged else sys.MS_RDONLY
+    before: list[Step] = [
         FileSystem("proc", "/proc", _SAFE),
         FileSystem("tmpfs", "/dev", sys.MS_NOSUID | sys.MS_STRICTATIME, "mode=755,size=65536k"),
-        Devices(spec.privileged),
+        Devices(privileged),
         FileSystem("devpts", "/dev/pts", sys.MS_NOSUID | sys.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"),
-        Bind("/dev/shm" if sandbox.host_ipc else shm, "/dev/shm"),
+    ]
+    after: list[Step] = [
         FileSystem("mqueue", "/dev/mqueue", _SAFE),
         FileSystem("sysfs", "/sys", _SAFE | read_only),
         *_cgroup_steps(cgroups, read_only),
     ]
+    return tuple(before), tuple(after)
+
+
+def plan_root(spec: ContainerSpec, sandbox: SandboxSpec, shm: str, cgroups: Sequence[GroupMount]) -> RootPlan:
+    """The steps for one container. `shm` is the pod's /dev/shm on the host. ValueError naming a bad mount."""
+    before, after = _usual(spec.privileged, tuple(cgroups))
+    steps: list[Step] = [*before, Bind("/dev/shm" if sandbox.host_ipc else shm, "/dev/shm"), *after]
+    usual = len(steps)
     steps += [_user_step(mount) for mount in sorted(spec.mounts, key=_depth)]
     bare = spec.privileged or spec.unmasked_proc
-    return RootPlan(tuple(steps), () if bare else MASKED, () if bare else READ_ONLY, spec.read_only_root)
+    return RootPlan(tuple(steps), () if bare else MASKED, () if bare else READ_ONLY, spec.read_only_root, usual)

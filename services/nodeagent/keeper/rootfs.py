@@ -54,8 +54,11 @@ def prepare_writable(writable: str, lower: list[str], root_id: int = 0) -> tuple
     except FileNotFoundError:
         os.makedirs(upper)
     except FileExistsError:
+        # the mark of a mount whose start was interrupted, which the kernel would not mount again
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(f"{work}/work/incompat/volatile")  # the mark of a mount whose start was interrupted
+            os.unlink(f"{work}/work/incompat/volatile/dirty")
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{work}/work/incompat/volatile")
     top = os.stat(lower[0])
     os.chmod(upper, stat.S_IMODE(top.st_mode))
     if top.st_uid or top.st_gid or root_id:

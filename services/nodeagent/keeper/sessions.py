@@ -16,7 +16,8 @@ from typing import Any
 
 from services.nodeagent.keeper import births, bundles, foreign, launch, pidfds
 from services.nodeagent.keeper.births import Birth
-from services.nodeagent.keeper.containers import Container, Containers, process_of
+from services.nodeagent.keeper.container import Container, process_of
+from services.nodeagent.keeper.containers import Containers
 from services.nodeagent.keeper.loop import Loop
 from services.nodeagent.keeper.process import Process
 from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes

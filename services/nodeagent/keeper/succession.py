@@ -46,6 +46,7 @@ def _replace_when_settled(loop: Loop, keeper: Keeper, deadline: float) -> None:
         return
     # the agent's connection ends with this program, and what was run for it with the connection
     keeper.sessions.end_all()
+    keeper.zygote.close()
     terminals = {name: item.console for name, item in keeper.containers.held.items() if item.console >= 0}
     for fd in terminals.values():
         os.set_inheritable(fd, True)
