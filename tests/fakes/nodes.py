@@ -243,11 +243,13 @@ class FakeRuntime:
         assert state.paused
         Path(images, "pages").write_text(f"memory of {state.name}")
 
-    async def restore_container(self, spec: ContainerSpec, images: str) -> ContainerState:
+    async def restore_container(self, spec: ContainerSpec, images: str, *, frozen: bool = False) -> ContainerState:
         if self.restore_error is not None:
             raise self.restore_error
         self.restores[spec.id] = Path(images, "pages").read_text()
-        return await self.start_container(spec)
+        state = await self.start_container(spec)
+        state.paused = frozen
+        return state
 
     async def signal(self, container_id: str, signum: int, *, everyone: bool = False) -> None:
         self.signals.append((container_id, signum))

@@ -1,5 +1,7 @@
 """What a node may see and change: itself, the pods bound to it, and what those pods refer to (the Node authorizer and
-the NodeRestriction plugin of Kubernetes). A stolen node credential must not open the secrets of other nodes."""
+the NodeRestriction plugin of Kubernetes). A stolen node credential must not open the secrets of other nodes.
+
+A pod that is about to move is made on its new node first, so that one may read it and what it refers to as well."""
 
 from collections.abc import Callable, Iterator
 
@@ -29,17 +31,19 @@ READABLE = frozenset(
     }
 )
 LEASE_NAMESPACE = "kube-node-lease"
+MIGRATING = "wherry.io/Migrating"
 
 Answer = tuple[bool, str]
 Place = tuple[str, str]
 
 
 class NodeAuthorizer:
-    """Keeps, from the cache's changes, which pods are on which node."""
+    """Keeps, from the cache's changes, which pods are on which node, and which are coming to it."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._pods: dict[str, dict[Place, Record]] = {}
+        self._coming: dict[str, dict[Place, Record]] = {}
         cache.on_change(self._on_change)
 
     def decide(self, node: str, asked: Attributes) -> Answer:
@@ -61,7 +65,7 @@ class NodeAuthorizer:
 
     def pod_uses_account(self, node: str, namespace: str, pod: str, uid: str, account: str) -> bool:
         """Whether that pod is on the node and runs as the account, so that the node may have a token for it."""
-        record = self._pods.get(node, {}).get((namespace, pod))
+        record = self._near(node).get((namespace, pod))
         if record is None:
             return False
         found = record.object
@@ -84,7 +88,8 @@ class NodeAuthorizer:
             allowed = ("delete",)
         if asked.verb not in allowed:
             return False, ""
-        if (asked.namespace, asked.name) in self._pods.get(node, {}):
+        readable = asked.verb == "get" and not asked.subresource
+        if (asked.namespace, asked.name) in (self._near(node) if readable else self._pods.get(node, {})):
             return True, ""
         return False, f"no relationship found between node '{node}' and this object"
 
@@ -105,7 +110,7 @@ class NodeAuthorizer:
         name = asked.name or asked.fields.get("metadata.name", "")
         if not name:
             return False, f"can only read individual resources of this type, not all {asked.resource}"
-        for (namespace, _), pod in self._pods.get(node, {}).items():
+        for (namespace, _), pod in self._near(node).items():
             if namespace == asked.namespace and (asked.resource, name) in references(pod.object):
                 return True, ""
         return False, f"no relationship found between node '{node}' and this object"
@@ -113,19 +118,26 @@ class NodeAuthorizer:
     def _on_change(self, change: Change) -> None:
         if change.record.ref[:2] != ("", "pods"):
             return
-        ref = change.record.ref
-        before = _node_of(change.previous) if change.previous is not None else ""
-        after = _node_of(change.record) if change.type != "DELETED" else ""
-        if before and before != after:
-            self._forget(before, ref)
-        if after:
-            self._pods.setdefault(after, {})[ref.namespace, ref.name] = change.record
+        before = _placed(change.previous) if change.previous is not None else _Placed()
+        after = _placed(change.record) if change.type != "DELETED" else _Placed()
+        _move(self._pods, before.spec.nodeName, after.spec.nodeName, change.record)
+        _move(self._coming, before.target, after.target, change.record)
 
-    def _forget(self, node: str, ref: Ref) -> None:
-        pods = self._pods.get(node, {})
-        pods.pop((ref.namespace, ref.name), None)
-        if not pods:
-            self._pods.pop(node, None)
+    def _near(self, node: str) -> dict[Place, Record]:
+        """The pods on a node and those that are coming to it."""
+        pods, coming = self._pods.get(node, {}), self._coming.get(node)
+        return pods | coming if coming else pods
+
+
+def _move(pods: dict[str, dict[Place, Record]], before: str, after: str, record: Record) -> None:
+    place = (record.ref.namespace, record.ref.name)
+    if before and before != after:
+        former = pods.get(before, {})
+        former.pop(place, None)
+        if not former:
+            pods.pop(before, None)
+    if after:
+        pods.setdefault(after, {})[place] = record
 
 
 def references(pod: Object) -> set[tuple[str, str]]:
@@ -172,14 +184,33 @@ class _Spec(msgspec.Struct, frozen=True):
     nodeName: str = ""
 
 
-class _Placed(msgspec.Struct):
-    """The one field of a pod that counts here; decoding all of every pod would fill the memory with them."""
+class _Condition(msgspec.Struct, frozen=True):
+    type: str = ""
+    status: str = ""
+    message: str = ""
+
+
+class _Status(msgspec.Struct, frozen=True):
+    conditions: tuple[_Condition, ...] | None = None
+
+
+class _Placed(msgspec.Struct, frozen=True):
+    """The fields of a pod that count here; decoding all of every pod would fill the memory with them."""
 
     spec: _Spec = _Spec()
+    status: _Status = _Status()
+
+    @property
+    def target(self) -> str:
+        """The node that the pod is moving to, "" if it is not: the end of its mark, `ID to NODE`."""
+        for one in self.status.conditions or ():
+            if one.type == MIGRATING and one.status == "True":
+                return one.message.rpartition(" to ")[2]
+        return ""
 
 
-def _node_of(pod: Record) -> str:
-    return pod.read(_Placed).spec.nodeName
+def _placed(pod: Record) -> _Placed:
+    return pod.read(_Placed)
 
 
 def _on_node(node: str, asked: Attributes) -> Answer:

@@ -3,14 +3,15 @@ only way in which spec.nodeName changes.
 
 The order in which it happens makes a kill at any point leave one instance that runs, or will run again:
 
-1. the pod is marked by the condition `wherry.io/Migrating` that holds the migration's id;
-2. its node freezes the containers and sends their checkpoint, this server passes it on, the other node keeps it;
+1. the pod is marked by the condition `wherry.io/Migrating` that holds the migration's id and the new node;
+2. its node freezes the containers and sends their checkpoint, this server passes it on, the other node keeps it and
+   restores the pod from it, with all its processes frozen;
 3. one write moves spec.nodeName and names the checkpoint, provided that the mark still stands;
-4. the old node, which no longer has the pod, kills the frozen processes; the new one, which has it, restores them.
+4. the old node, which no longer has the pod, kills the frozen processes; the new one, which has it, thaws its own.
 
-Before 3 anything that ends (this server, a node's agent, the connection) makes the old node take the mark off by a
-write of its own, and only when that is accepted let its containers go on. The log orders that write and the one of 3:
-whichever comes second is refused. After 3 the old node cannot take the mark off any more.
+Before 3 anything that ends or fails (this server, a node's agent, the connection, the restoring) makes the old node
+take the mark off by a write of its own, and only when that is accepted let its containers go on. The log orders that
+write and the one of 3: whichever comes second is refused. After 3 the old node cannot take the mark off any more.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from services.apiserver.failures import bad_request, conflict_on
 from services.apiserver.protocol import Document, Object, Outcome, Request
 from services.apiserver.routes import Target
 from services.apiserver.store import Change, Store
-from services.apiserver.streaming.checkpoints import END, INWARD, OUTWARD, failure, running_place
+from services.apiserver.streaming.checkpoints import END, INWARD, OUTWARD, RESTORED, failure, running_place
 from services.apiserver.subresources.binding import created, node_of
 from services.apiserver.write import author
 from shared.bus.port import Bus
@@ -82,7 +83,8 @@ class Migrations:
         who = author(request)
         try:
             async with contextlib.AsyncExitStack() as stack:
-                sink = await open_stream(self.bus, node, "restore", {"id": identity, "owner": {"uid": source.uid}})
+                arrival = {"id": identity, "owner": {"uid": source.uid}, "pod": moved(pod, node, identity)}
+                sink = await open_stream(self.bus, node, "restore", arrival)
                 stack.push_async_callback(sink.close)
                 await self.store.update(pods, namespace, name, mark, who, cause=f"migration to {node}")
                 parameters = source.parameters() | {"migration": identity}
@@ -116,7 +118,7 @@ class Migrations:
 
 
 async def relay(source: BusStream, sink: BusStream) -> None:
-    """Pass an archive on, and wait until it is kept. The ApiError of either side."""
+    """Pass an archive on, and wait until the pod is restored from it. The ApiError of either side."""
     async for channel, data in source:
         if channel == OUTWARD:
             await sink.send(INWARD, data)
@@ -125,8 +127,9 @@ async def relay(source: BusStream, sink: BusStream) -> None:
             break
     else:
         raise failure(source)
-    async for _ in sink:
-        pass
+    async for channel, _ in sink:
+        if channel == RESTORED:
+            return
     if (sink.status or {}).get("status") != "Success":
         raise failure(sink)
 

@@ -32,6 +32,7 @@ ANNOTATION = "wherry.io/checkpoint"
 # What nobody has named by then is thrown away: its pod was not made, or its migration is off.
 UNUSED_LIMIT_S = 600.0
 _OWNER_FIELDS = ("uid", "namespace", "name")
+_DONE = ".done"
 _ID = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -137,6 +138,11 @@ class Arrivals:
             await asyncio.to_thread(shutil.copyfile, part.log, target)
         whole.touch()
 
+    def again(self, record: PodRecord) -> None:
+        """Nothing was restored after all: whoever begins with the checkpoint finds it as it came."""
+        for path in self.path(record.restored_from).rglob(f"*{_DONE}"):
+            path.rename(path.with_suffix(".tar"))
+
     async def done(self, record: PodRecord, name: str) -> None:
         """A container was restored, or never will be."""
         record.restoring = [other for other in record.restoring if other != name]
@@ -205,4 +211,4 @@ def _check_plain(directory: Path) -> None:
 async def _once(source: Path, target: Path) -> None:
     if source.exists():
         await archive.unpack(source, target)
-        source.rename(source.with_suffix(".done"))
+        source.rename(source.with_suffix(_DONE))

@@ -148,14 +148,15 @@ async def settle(tools: Facilities, setting: PodSetting) -> None:
             # Forbidden among them: a node may not touch a pod that is no longer its own
             log.info("pod %s stays frozen until the API agrees: %s", layout.name, exc)
         else:
-            if _is_here(answer, tools.node.name):
+            if is_here(answer, tools.node.name):
                 break
         await asyncio.sleep(RETRY_S)
     await thaw(tools, record)
     tools.events.pod(setting.pod, "Normal", "Resumed", "The containers go on on this node")
 
 
-def _is_here(pod: Mapping[str, Any], node: str) -> bool:
+def is_here(pod: Mapping[str, Any], node: str) -> bool:
+    """Whether the pod is bound to the node."""
     return bool((pod.get("spec") or {}).get("nodeName") == node)
 
 

@@ -20,6 +20,7 @@ _ERROR = re.compile(r"^(?:\(\d+\.\d+\))?\s*(?:\d+:\s+)?Error \([^)]*\): (.*)$")
 _COMMON = ("--file-locks", "-v2")
 CLOSE_TCP = "--tcp-close"
 LEAVE = "--leave-running"  # as frozen as it was
+STOPPED = "--leave-stopped"
 
 
 def dump(pid: int, images: str, freezer: str, mounts: Sequence[str]) -> list[str]:

@@ -6,7 +6,9 @@ processes, as children of the keeper, and from there on they are a container lik
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -66,12 +68,21 @@ class Checkpointing:
         def _on_end(self, container: Container) -> None: ...
         def _tell(self, waiting: list[Callable[[], None]]) -> None: ...
 
-    def restore(self, spec: ContainerSpec, sandbox: Sandbox, images: str, done: Callable[[Container], None]) -> None:
-        """Like `start`, but the processes are those that `checkpoint` wrote to `images`."""
+    def restore(
+        self,
+        spec: ContainerSpec,
+        sandbox: Sandbox,
+        images: str,
+        done: Callable[[Container], None],
+        *,
+        frozen: bool = False,
+    ) -> None:
+        """Like `start`, but the processes are those that `checkpoint` wrote to `images`. With `frozen` they are as
+        after `freeze`, before any has run."""
         refuse(spec, sandbox)
-        self._begin(spec, sandbox, done, lambda container, root: self._revive(container, sandbox, root, images))
+        self._begin(spec, sandbox, done, lambda container, root: self._revive(container, sandbox, root, images, frozen))
 
-    def _revive(self, container: Container, sandbox: Sandbox, root: RootPlan, images: str) -> None:
+    def _revive(self, container: Container, sandbox: Sandbox, root: RootPlan, images: str, frozen: bool) -> None:
         ends = self._child_ends(container)
         job = programs.Revival(
             images=images,
@@ -81,13 +92,14 @@ class Checkpointing:
             entrances=self._groups.entrances(container.cgroup),
             namespaces=self._sandboxes.namespaces(sandbox),
             ends=ends,
+            stopped=frozen,
         )
         try:
             container.birth = programs.run(
                 self._loop,
                 lambda channel: programs.revive(job, channel),
                 f"{images}/{criu.RESTORE_LOG}",
-                lambda problem: self._on_revived(container, images, problem),
+                lambda problem: self._on_revived(container, images, problem, frozen),
                 cgroup_fd=self._groups.birth_fd(container.cgroup),
             )
         finally:
@@ -95,7 +107,7 @@ class Checkpointing:
                 if fd >= 0:
                     os.close(fd)
 
-    def _on_revived(self, container: Container, images: str, problem: str) -> None:
+    def _on_revived(self, container: Container, images: str, problem: str, frozen: bool) -> None:
         """criu has ended: what it left is the container now."""
         container.birth = None
         state = container.state
@@ -114,9 +126,19 @@ class Checkpointing:
             self._leave_nothing(container)
             return
         state.state, state.started_at = "running", time.time()
+        if frozen:
+            self._freeze_stopped(container)
         self._loop.watch(container.pidfd, lambda _events: self._on_end(container))
         self._save(container)
         self._tell(container.on_started)
+
+    def _freeze_stopped(self, container: Container) -> None:
+        """From stopped by SIGSTOP, as criu leaves them, to frozen by their group, of which they know nothing."""
+        self._groups.freeze(container.cgroup, True)
+        container.state.paused = True
+        for pid in self._groups.processes(container.cgroup):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def checkpoint(self, container: Container, sandbox: Sandbox, images: str, done: Callable[[str], None]) -> None:
         """Write a paused container's processes to the directory `images`; they stay paused. `done` gets "" or what went

@@ -35,7 +35,8 @@ class Dump:
 
 @frozen
 class Revival:
-    """One container to be restored from `images`; `ends` are the container's stdin, stdout, stderr, -1 without."""
+    """One container to be restored from `images`; `ends` are the container's stdin, stdout, stderr, -1 without;
+    `stopped`: its processes are to be left as after SIGSTOP."""
 
     images: str
     root: RootPlan
@@ -44,6 +45,7 @@ class Revival:
     entrances: Sequence[str]
     namespaces: Sequence[tuple[str, int]]
     ends: tuple[int, int, int]
+    stopped: bool = False
 
 
 def run(
@@ -99,7 +101,7 @@ def revive(job: Revival, channel: launch.Channel) -> None:
     except ValueError as exc:
         raise OSError(str(exc)) from exc
     words = criu.restore(job.images, job.writable, mounts, descriptors)
-    become([*words, criu.CLOSE_TCP], job.images, channel)
+    become([*words, criu.CLOSE_TCP, *([criu.STOPPED] if job.stopped else [])], job.images, channel)
 
 
 def _stage(job: Revival, channel: launch.Channel) -> dict[str, str]:

@@ -222,8 +222,10 @@ class Keeper:
 
     def call_restore_container(self, _connection: Connection, answer: Answer, args: Args) -> Any:
         spec, sandbox = self._ready_for(args)
-        images = str(args["images"])
-        self.containers.restore(spec, sandbox, images, lambda container: self._answer_start(answer, container))
+        images, frozen = str(args["images"]), bool(args.get("frozen"))
+        self.containers.restore(
+            spec, sandbox, images, lambda container: self._answer_start(answer, container), frozen=frozen
+        )
         self._orphans.watch()
         return LATER
 

@@ -10,13 +10,14 @@ Source: Kubernetes "Pod lifecycle", KEP-753 (sidecars), KEP-2238 (probe-level gr
 from collections.abc import Mapping
 from typing import Any
 
-from services.nodeagent.pods import specs, suspending
+from services.nodeagent.pods import awaiting, specs, suspending
 from services.nodeagent.pods.ending import end
 from services.nodeagent.pods.instructions import (
     BeginStop,
     CreateSandbox,
     EndPod,
     MarkInitialized,
+    NoteRestored,
     PrepareVolumes,
     PullImage,
     ResizeContainer,
@@ -39,6 +40,10 @@ def decide(view: View) -> Plan:
         if not record.capturing and "settle" not in view.jobs:
             plan.add(SettleCheckpoint())
         return plan
+    if record.awaiting and not view.removed:
+        if awaiting.outcome(record) is None:
+            _run(view, plan)
+        return plan
     grace = _deletion_grace(view)
     if grace is not None and (not record.deleted or grace < record.grace):
         plan.add(Terminate(grace))
@@ -60,6 +65,9 @@ def decide(view: View) -> Plan:
         if container.stop is not None:
             advance_stop(view, plan, name, container)
     _run(view, plan)
+    for name in record.restoring:
+        if awaiting.is_restored(record.container(name)):
+            plan.add(NoteRestored(name))
     return plan
 
 
@@ -209,7 +217,7 @@ def _watch_running(
 ) -> bool:
     """Look after a running container; False while its postStart hook holds up the containers after it."""
     name = spec["name"]
-    if container.stop is not None:
+    if container.stop is not None or view.record.awaiting:
         return True
     if not container.post_start_done:
         if f"post-start/{name}" not in view.jobs:
@@ -244,6 +252,8 @@ def _watch_running(
 def _launch(view: View, plan: Plan, spec: Mapping[str, Any], container: ContainerRecord) -> bool:
     """One more start of a container: after its back-off, with its image. Whether it is started now."""
     name, now = spec["name"], view.now
+    if view.record.awaiting and name not in view.record.restoring:
+        return False
     if f"pull/{name}" in view.jobs:
         return False
     if container.phase is Phase.EXITED and container.termination is not None:

@@ -23,6 +23,7 @@ from services.nodeagent.pods.instructions import (
     EndPod,
     Instruction,
     MarkInitialized,
+    NoteRestored,
     PrepareVolumes,
     PullImage,
     ResizeContainer,
@@ -84,7 +85,7 @@ class Effects:
                     self._tools.events.pod(self._pod, "Normal", "Killing", reason, name)
                 apply.apply(self._record, self._pod, instruction, self._tools.clock())
             case PrepareVolumes():
-                new = not self._record.started_at
+                new = not self._record.started_at or self._record.awaiting
                 self._record.started_at = self._record.started_at or self._tools.clock()
                 self._jobs.begin(job_key(instruction), lambda: self._prepare_volumes(new))
             case CreateSandbox():
@@ -97,6 +98,8 @@ class Effects:
                 await self._suspend(name, frozen=frozen)
             case ResizeContainer(name):
                 await self._resize(name)
+            case NoteRestored(name):
+                await self._note_restored(name)
             case _:
                 self._jobs.begin(job_key(instruction), lambda: self._job(instruction))
 
@@ -217,6 +220,12 @@ class Effects:
         spec = specs.container_spec(self._pod, name)
         if spec is not None:
             await resize(self._tools, self._setting, spec, self._record.container(name))
+
+    async def _note_restored(self, name: str) -> None:
+        text = f"Restored container {name} from its checkpoint"
+        self._tools.events.pod(self._pod, "Normal", "Restored", text, name)
+        await self._tools.arrivals.done(self._record, name)
+        self._tools.checkpoints.save_record(self._record)
 
     async def _post_start(self, name: str) -> None:
         spec, container = specs.container_spec(self._pod, name) or {}, self._record.container(name)

@@ -12,8 +12,8 @@ from services.nodeagent.pods.view import Plan, View
 def end(view: View, plan: Plan) -> None:
     """The next steps of a pod that is to end."""
     record, now = view.record, view.now
-    # frozen processes do not hear a signal, and those that have moved to another node must not
-    deadline = now if record.checkpoint else record.stop_by
+    # frozen processes do not hear a signal, and those that have moved to another node, or not come here, must not
+    deadline = now if record.checkpoint or record.awaiting else record.stop_by
     stage = _stage(view)
     for name in stage:
         container = record.container(name)

@@ -112,6 +112,13 @@ class SettleCheckpoint:
     """Nobody attends any more to a checkpoint that left the containers frozen: let them go on, if they may."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoteRestored:
+    """A container goes on from its checkpoint, which it needs no more."""
+
+    container: str
+
+
 Instruction = (
     Terminate
     | EndPod
@@ -129,6 +136,7 @@ Instruction = (
     | CleanUp
     | ConfirmDeletion
     | SettleCheckpoint
+    | NoteRestored
 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.nodeagent import metrics, trees
+from services.nodeagent.checkpoint.arrivals import ANNOTATION
 from services.nodeagent.layout import sandbox_id
 from services.nodeagent.pods import cleaning, specs, static
 from services.nodeagent.pods.containers import UID_LABEL
@@ -19,7 +20,7 @@ from services.nodeagent.pods.records import Phase, PodRecord
 from services.nodeagent.pods.worker import PodWorker
 from services.nodeagent.references import Key
 from services.nodeagent.runtime.model import ContainerState
-from shared.errors import NetworkError, RuntimeFailure
+from shared.errors import Conflict, NetworkError, RuntimeFailure
 from shared.objects import meta
 
 log = logging.getLogger(__name__)
@@ -99,12 +100,40 @@ class PodManager:
         worker = self.workers.get(uid)
         if kind == "DELETED":
             self._removed(uid)
-        elif worker is not None and worker.removed:
+        elif worker is not None and (worker.removed or not self._is_expected(worker, pod)):
+            worker.remove()
             self._returning[uid] = pod  # it has moved away and back before it was gone from here
         elif worker is not None:
             worker.update(pod)
         else:
             self._new(pod)
+
+    def expect(self, pod: Mapping[str, Any]) -> PodWorker:
+        """Make a pod from its checkpoint before the API says that it is this node's: until then it stays frozen, and
+        `discard` takes it away again. RuntimeFailure if its checkpoint is not here, Conflict if the pod is."""
+        tools = self._facilities()
+        if pod["metadata"]["uid"] in self.workers:
+            raise Conflict(f"node {tools.node.name} still has something of pod {meta.name(pod)}; try again")
+        record = tools.arrivals.record(pod)
+        if not record.restored_from:
+            raise RuntimeFailure(f"the checkpoint of pod {meta.name(pod)} cannot be used")
+        record.awaiting = True
+        tools.checkpoints.save_pod(pod, durable=True)
+        tools.checkpoints.save_record(record)
+        worker = self._add(pod, record)
+        self._launch(worker)
+        return worker
+
+    def discard(self, worker: PodWorker) -> None:
+        """Remove a pod that was expected, unless it has come."""
+        if worker.record.awaiting:
+            worker.remove()
+
+    @staticmethod
+    def _is_expected(worker: PodWorker, pod: Mapping[str, Any]) -> bool:
+        """Whether a pod begins with the checkpoint that its worker has restored, if it has one."""
+        identity = (pod["metadata"].get("annotations") or {}).get(ANNOTATION)
+        return not worker.record.awaiting or worker.record.restored_from == identity
 
     async def pods_synced(self, present: set[str]) -> None:
         """The API's whole view was read: `present` are the uids of this node's pods; what is not among them ends."""
@@ -233,6 +262,8 @@ class PodManager:
 
     async def _work(self, worker: PodWorker) -> None:
         await worker.run()
+        if worker.record.awaiting:
+            self._facilities().arrivals.again(worker.record)
         await cleaning.forget(self._facilities(), worker.setting)
         metrics.forget_pod(worker.record.uid)
         del self.workers[worker.record.uid]

@@ -142,7 +142,8 @@ class PodRecord:
     `user_range` is the first user id on the node of a pod with its own user namespace, `runtime_handler` the runtime
     that its RuntimeClass names. `checkpoint` is set while its containers are frozen for one (see the checkpoint
     package), `capturing` while that is under way; `restoring` are the containers that are still to be restored from the
-    checkpoint `restored_from`.
+    checkpoint `restored_from`, or whose restoring is still to be noted; with `awaiting` they stay frozen until the API
+    gives the pod to this node.
     """
 
     uid: str
@@ -163,6 +164,7 @@ class PodRecord:
     checkpoint: str = ""
     restored_from: str = ""
     restoring: list[str] = field(default_factory=list)
+    awaiting: bool = False
     # not durable
     capturing: bool = False
     sandbox_ready: bool = False
@@ -215,4 +217,5 @@ _POD_DURABLE = (
     "checkpoint",
     "restored_from",
     "restoring",
+    "awaiting",
 )

@@ -77,13 +77,12 @@ async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any],
         return
     if container.phase is Phase.STARTING:
         apply.started(container, started_at=state.started_at or tools.clock(), pid=state.pid)
+        container.suspended = state.paused
     metrics.started_containers.labels(_type(pod, name)).inc()
     for warning in state.warnings:
         tools.events.pod(pod, "Warning", "ContainerDegraded", warning, name)
     if images is None:
         tools.events.pod(pod, "Normal", "Started", f"Started container {name}", name)
-    else:
-        tools.events.pod(pod, "Normal", "Restored", f"Restored container {name} from its checkpoint", name)
 
 
 async def _begin(tools: Facilities, setting: PodSetting, built: ContainerSpec, images: Path | None) -> ContainerState:
@@ -93,15 +92,12 @@ async def _begin(tools: Facilities, setting: PodSetting, built: ContainerSpec, i
     record = setting.record
     try:
         await tools.arrivals.lay_out(setting, built.name, capture.shared_memory_path(tools, record))
-        state = await tools.runtime.restore_container(built, str(images))
+        return await tools.runtime.restore_container(built, str(images), frozen=record.awaiting)
     except StartError as exc:
-        if exc.exit_code != INTERRUPTED_CODE:
+        if exc.exit_code != INTERRUPTED_CODE and not record.awaiting:
             await tools.arrivals.done(record, built.name)
             tools.checkpoints.save_record(record)
         raise
-    await tools.arrivals.done(record, built.name)
-    tools.checkpoints.save_record(record)
-    return state
 
 
 def _type(pod: Mapping[str, Any], name: str) -> str:

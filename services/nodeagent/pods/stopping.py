@@ -14,7 +14,7 @@ def advance_stop(view: View, plan: Plan, name: str, container: ContainerRecord) 
     stop = container.stop
     if stop is None or not container.running or stop.killed:
         return
-    if container.suspended:  # it has to hear what it is told
+    if container.suspended and not view.record.awaiting:  # it has to hear what it is told
         plan.add(SuspendContainer(name, False))
         return
     if view.now >= stop.deadline:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from services.nodeagent import metrics
-from services.nodeagent.pods import adoption, apply, specs
+from services.nodeagent.pods import adoption, apply, awaiting, specs
 from services.nodeagent.pods.containers import CONTAINER_LABEL
 from services.nodeagent.pods.decide import decide
 from services.nodeagent.pods.effects import Effects
@@ -54,6 +54,7 @@ class PodWorker:
         self.mute = False
         self._tools = tools
         self._wake = asyncio.Event()
+        self._decided = asyncio.Event()
         self._jobs = Jobs(layout.name, self._wake.set)
         self._probes = PodProbes(self.setting, tools.prober, tools.events, self._wake.set)
         self._effects = Effects(self.setting, tools, self._jobs, self._probes)
@@ -75,6 +76,7 @@ class PodWorker:
     def update(self, pod: Mapping[str, Any]) -> None:
         """The object changed."""
         old, self.setting.pod = self.setting.pod, pod
+        self.record.awaiting = False  # it is this node's now, if it was not before
         self._tools.publisher.observe(pod)
         if any(old["metadata"].get(key) != pod["metadata"].get(key) for key in _KEPT):
             self._tools.checkpoints.save_pod(pod)
@@ -111,6 +113,16 @@ class PodWorker:
         while not (self.record.cleaned or self.done):
             with self.exits() as event:
                 await event.wait()
+
+    async def wait_restored(self) -> None:
+        """Wait until all of a pod that a migration brings is restored, and frozen. RuntimeFailure if it cannot be."""
+        while (outcome := awaiting.outcome(self.record)) is None and not self.removed:
+            self._decided.clear()
+            await self._decided.wait()
+        if self.removed:
+            raise RuntimeFailure("it was given up")
+        if outcome:
+            raise RuntimeFailure(outcome)
 
     def objects_changed(self) -> None:
         """A ConfigMap or Secret that the pod refers to has changed."""
@@ -209,6 +221,7 @@ class PodWorker:
             self._probes.follow(group)
             self._publish()
             self._save()
+            self._decided.set()
             self._tell_back_off()
             if self.record.cleaned:
                 self._tell_exits()
@@ -245,7 +258,7 @@ class PodWorker:
             result = results.get(spec["name"], NO_RESULT)
             container.started = is_started(spec, container, result)
             container.ready = is_ready(spec, container, result)
-        if self.mute or self.removed:
+        if self.mute or self.removed or record.awaiting:
             return
         tools, uid = self._tools, record.uid
         status = pod_status(self.pod, record, results, tools.node.addresses, tools.publisher.known(uid), tools.clock())

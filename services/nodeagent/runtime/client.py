@@ -148,9 +148,10 @@ class KeeperClient:
             "checkpoint_container", {"id": container_id, "images": images}, timeout_s=CHECKPOINT_TIMEOUT_S
         )
 
-    async def restore_container(self, spec: ContainerSpec, images: str) -> ContainerState:
-        """Like `start_container`, with the processes that `checkpoint_container` wrote to a directory."""
-        args = {"spec": encode(spec), "images": images}
+    async def restore_container(self, spec: ContainerSpec, images: str, *, frozen: bool = False) -> ContainerState:
+        """Like `start_container`, with the processes that `checkpoint_container` wrote to a directory; `frozen` ones
+        wait for `resume`."""
+        args = {"spec": encode(spec), "images": images, "frozen": frozen}
         return decode(ContainerState, await self._request("restore_container", args, timeout_s=CHECKPOINT_TIMEOUT_S))
 
     async def signal(self, container_id: str, signum: int, *, everyone: bool = False) -> None:

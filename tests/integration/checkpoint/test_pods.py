@@ -14,7 +14,7 @@ import pytest
 
 from services.nodeagent.checkpoint import capture
 from services.nodeagent.checkpoint.arrivals import ANNOTATION
-from services.nodeagent.checkpoint.streams import END, INWARD, OUTWARD, CheckpointStreams
+from services.nodeagent.checkpoint.streams import END, INWARD, OUTWARD, RESTORED, CheckpointStreams
 from shared.bus.fake import FakeBroker
 from shared.bus.port import Bus
 from shared.bus.streams import BusStream, StreamServer, open_stream
@@ -92,10 +92,11 @@ def counting(*names: str) -> dict[str, Any]:
     return pod(*map(shell, names), volumes=[{"name": "d", "emptyDir": {}}], nodeName="n1")
 
 
-async def carry(bus: Bus, **params: str) -> BusStream:
-    """Take a checkpoint on n1 and bring it to n2; the stream to n1, still open."""
+async def carry(bus: Bus, moved: dict[str, Any]) -> tuple[BusStream, BusStream]:
+    """Take a checkpoint on n1 and restore it on n2 as the pod `moved`; both streams, still open."""
+    params, arrival = {"migration": ID}, {"pod": moved}
     source = await open_stream(bus, "n1", "checkpoint", {**POD, **params})
-    sink = await open_stream(bus, "n2", "restore", {"id": ID, "owner": {"uid": "u1"}})
+    sink = await open_stream(bus, "n2", "restore", {"id": ID, "owner": {"uid": "u1"}, **arrival})
     async for channel, data in source:
         if channel == OUTWARD:
             await sink.send(INWARD, data)
@@ -103,11 +104,10 @@ async def carry(bus: Bus, **params: str) -> BusStream:
             await sink.send(END, data)
             break
     assert source.status is None, source.status
-    async for _ in sink:
-        pass
-    await sink.close()
-    assert (sink.status or {}).get("status") == "Success", sink.status
-    return source
+    async for channel, _ in sink:
+        assert channel == RESTORED
+        return source, sink
+    raise AssertionError(sink.status)
 
 
 def last(log: str) -> int:
@@ -120,11 +120,13 @@ async def test_a_pod_moves_with_memory_files_logs_and_volumes_and_runs_in_one_pl
     for name in ("a", "b"):
         await one.wait_log(name, f"{name} 3")
     async with bus_of(nodes) as bus:
-        source = await carry(bus, migration=ID)
-        frozen = {name: last(one.log(name)) for name in ("a", "b")}
         # the one write of the move, as the two nodes see it
         moved = copy.deepcopy(one.object())
         moved["metadata"]["annotations"] = {ANNOTATION: ID}
+        source, sink = await carry(bus, moved)
+        frozen = {name: last(one.log(name)) for name in ("a", "b")}
+        assert [state.paused for state in await two.held()] == [True, True]
+        assert {name: last(two.log(name)) for name in frozen} == frozen
         one.api.drop(one.path())
         two.create(moved)
         await two.wait_phase("Running")
@@ -138,6 +140,7 @@ async def test_a_pod_moves_with_memory_files_logs_and_volumes_and_runs_in_one_pl
         assert [status["restartCount"] for status in statuses] == [0, 0]
         assert "Restored" in two.recorder.reasons()
         await source.close()
+        await sink.close()
 
 
 async def test_a_migration_that_is_given_up_leaves_the_pod_running_where_it_was(nodes: list[KeptNode]) -> None:
@@ -145,7 +148,9 @@ async def test_a_migration_that_is_given_up_leaves_the_pod_running_where_it_was(
     one.create(counting("a"))
     await one.wait_log("a", "a 3")
     async with bus_of(nodes) as bus:
-        source = await carry(bus, migration=ID)
+        moved = copy.deepcopy(one.object())
+        moved["metadata"]["annotations"] = {ANNOTATION: ID}
+        source, sink = await carry(bus, moved)
         count = last(one.log("a"))
         await one.crash()
         one.kill_keeper()
@@ -157,5 +162,8 @@ async def test_a_migration_that_is_given_up_leaves_the_pod_running_where_it_was(
         assert numbers == list(range(1, len(numbers) + 1))
         [condition] = [c for c in one.status()["conditions"] if c["type"] == capture.MIGRATING]
         assert condition["reason"] == "Aborted"
+        assert last(two.log("a")) in (0, count)
+        await sink.close()
+        await eventually(lambda: not two.manager.workers, "the end of what was restored in vain")
         assert await two.held() == []
         await source.close()

@@ -11,6 +11,7 @@ from services.apiserver.protocol import Stream
 from services.apiserver.subresources.migration import CHECKPOINT, MIGRATING, migration_of
 from shared.bus.streams import StreamServer
 from shared.errors import BadRequest, Conflict, InternalError, Invalid, NotFound, ServiceUnavailable
+from shared.identity.users import User
 from tests.unit.services.apiserver.memory_api import ALICE, NODE
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -28,7 +29,8 @@ class Agent:
     def __init__(self):
         self.kept = {}
         self.migrations = []
-        self.fail_taking = self.fail_keeping = None
+        self.pods = []
+        self.fail_taking = self.fail_keeping = self.fail_restoring = self.fail_end = None
         self.before_end = None
         self.streams_ended = 0
 
@@ -39,6 +41,8 @@ class Agent:
         await stream.send(1, ARCHIVE)
         if self.before_end:
             await self.before_end()
+        if self.fail_end:
+            raise self.fail_end
         await stream.send(2, json.dumps({"sha256": hashlib.sha256(ARCHIVE).hexdigest()}).encode())
         if params.get("migration"):
             await stream.wait_closed()
@@ -54,6 +58,11 @@ class Agent:
         if self.fail_keeping:
             raise self.fail_keeping
         self.kept[params["id"]] = data
+        if self.fail_restoring:
+            raise self.fail_restoring
+        self.pods.append(params["pod"])
+        await stream.send(3, b"\0")
+        await stream.wait_closed()
         await stream.close(SUCCESS)
 
 
@@ -110,6 +119,8 @@ async def test_a_pod_moves_with_its_identity_and_names_its_checkpoint(api, agent
     [identity] = one.migrations
     assert after["metadata"]["annotations"][CHECKPOINT] == identity
     assert two.kept == {identity: ARCHIVE}
+    assert two.pods[0]["spec"] == after["spec"]
+    assert two.pods[0]["metadata"]["annotations"] == after["metadata"]["annotations"]
     assert "podIP" not in after["status"]
     conditions = {c["type"]: (c["status"], c.get("reason")) for c in after["status"]["conditions"]}
     assert conditions[MIGRATING] == ("False", "Moved")
@@ -135,7 +146,7 @@ async def test_the_node_that_gives_up_first_keeps_the_pod(api, agents):
     assert CHECKPOINT not in pod["metadata"].get("annotations", {})
 
 
-@pytest.mark.parametrize("where", ["taking", "keeping", "away"])
+@pytest.mark.parametrize("where", ["taking", "keeping", "restoring", "away"])
 async def test_what_fails_on_the_way_leaves_the_pod_where_it_is_and_unmarked(api, agents, where):
     one, two = agents
     target, expected = "node-2", InternalError
@@ -143,6 +154,8 @@ async def test_what_fails_on_the_way_leaves_the_pod_where_it_is_and_unmarked(api
         one.fail_taking = InternalError("node node-1: criu is not installed")
     elif where == "keeping":
         two.fail_keeping = InternalError("no room")
+    elif where == "restoring":
+        two.fail_restoring = InternalError("criu: no")
     else:
         await api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-3"}})
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -168,6 +181,27 @@ async def test_one_migration_at_a_time_but_a_forgotten_mark_does_not_stay_in_the
     await api.patch(f"{PODS}/p/status", {"status": {"phase": "Running", "conditions": [left]}}, "strategic")
     await api.create(f"{PODS}/p/migrate", binding("node-1"))
     assert (await api.get(f"{PODS}/p"))["spec"]["nodeName"] == "node-1"
+
+
+async def test_the_new_node_reads_the_pod_and_its_secrets_from_the_mark_to_the_end_of_the_migration(api, agents):
+    one, _two = agents
+    new = User("system:node:node-2", NODE.groups)
+    secret = "/api/v1/namespaces/default/serviceaccounts/default"
+
+    async def codes():
+        return [await api.code("GET", path, user=new) for path in (f"{PODS}/p", secret)]
+
+    async def during():
+        assert await codes() == [200, 200]
+        assert await api.code("PATCH", f"{PODS}/p/status", {"status": {"phase": "Failed"}}, user=new) == 403
+        one.fail_taking = True
+
+    assert await codes() == [403, 403]
+    one.before_end = during
+    one.fail_end = InternalError("tar: no")
+    await api.failure("POST", f"{PODS}/p/migrate", binding("node-2"))
+    assert one.fail_taking
+    assert await codes() == [403, 403]
 
 
 async def test_a_pod_that_is_deleted_meanwhile_does_not_move(api, agents):

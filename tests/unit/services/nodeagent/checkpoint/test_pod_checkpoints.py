@@ -13,7 +13,7 @@ import pytest
 
 from services.nodeagent.checkpoint import capture
 from services.nodeagent.checkpoint.arrivals import ANNOTATION
-from services.nodeagent.checkpoint.streams import END, INWARD, CheckpointStreams
+from services.nodeagent.checkpoint.streams import END, INWARD, RESTORED, CheckpointStreams
 from services.nodeagent.layout import container_id, sandbox_id
 from services.nodeagent.runtime.client import StartError
 from shared.bus.fake import FakeBroker
@@ -76,6 +76,23 @@ class Rig:
             pass
         await stream.close()
         return stream.status
+
+    async def move(self, **changes):
+        """Bring the migrating pod to the second node; the stream to there, and whether it said that it is restored."""
+        await self.start(terminationGracePeriodSeconds=30)
+        _, data, mark = await self.take(migration=ID)
+        params = {"id": ID, "owner": {"uid": "u1"}, "pod": self.arriving() | changes}
+        stream = await open_stream(self.client, "n2", "restore", params)
+        await stream.send(INWARD, data)
+        await stream.send(END, mark)
+        async for channel, _ in stream:
+            assert channel == RESTORED
+            return stream, True
+        return stream, False
+
+    def frozen(self):
+        """What runs on the second node."""
+        return {c.name: c.paused for c in self.other.runtime.containers.values() if c.state == "running"}
 
     def paused(self):
         return {state.name: state.paused for state in self.node.runtime.containers.values()}
@@ -193,8 +210,8 @@ async def test_an_agent_killed_while_it_restores_neither_repeats_nor_forgets_it(
     reached, never = asyncio.Event(), asyncio.Event()
     restore = rig.other.runtime.restore_container
 
-    async def restored_and_not_told(spec, images):
-        await restore(spec, images)
+    async def restored_and_not_told(spec, images, **how):
+        await restore(spec, images, **how)
         reached.set()
         await never.wait()
 
@@ -311,3 +328,75 @@ async def test_unused_checkpoints_go_when_they_are_old(rig):
     assert arrivals.path(ID).exists()
     await arrivals.forget_unused(set())
     assert not arrivals.path(ID).exists()
+
+
+async def test_a_moving_pod_is_restored_frozen_and_goes_on_once_it_has_moved(rig):
+    stream, restored = await rig.move()
+    assert restored
+    assert rig.frozen() == {"web": True}
+    assert rig.paused() == {"web": True}
+    assert "Running" not in json.dumps(rig.other.api.patches)
+    rig.other.create(rig.arriving())
+    await eventually(lambda: rig.frozen() == {"web": False}, "the container to go on")
+    await rig.other.wait_phase("Running")
+    assert "Restored" in rig.other.recorder.reasons()
+    assert rig.other.runtime.starts == [container_id("u1", "web", 0)]
+    await eventually(lambda: not list(rig.other.layout.pod_checkpoints.iterdir()), "the removal of the files")
+    await stream.close()
+
+
+async def test_a_pod_that_cannot_be_restored_is_told_and_goes_on_where_it_was(rig):
+    rig.other.runtime.restore_error = StartError("restoring: criu: no", 128)
+    stream, restored = await rig.move()
+    assert not restored
+    assert "pod p cannot be restored: container web: restoring: criu: no" in stream.status["message"]
+    await eventually(lambda: not rig.other.manager.workers, "the end of what was made")
+    assert rig.other.runtime.starts == []
+
+
+@pytest.mark.parametrize("trouble", ["image", "room"])
+async def test_what_keeps_a_pod_from_being_restored_is_told(rig, trouble):
+    if trouble == "image":
+        rig.other.images.missing.add("web:1")
+    else:
+        rig.other.admission = lambda _pod: ("OutOfcpu", "no room")
+    stream, restored = await rig.move()
+    assert not restored
+    assert {"image": "not found", "room": "no room"}[trouble] in stream.status["message"]
+    await eventually(lambda: not rig.other.manager.workers, "the end of what was made")
+
+
+async def test_what_was_restored_for_a_migration_that_is_given_up_is_killed_and_never_goes_on(rig):
+    stream, _ = await rig.move()
+    thawed = []
+    rig.other.runtime.resume = lambda identity: thawed.append(identity)
+    await stream.close()
+    await eventually(lambda: not rig.other.manager.workers, "the end of what was made")
+    assert rig.other.runtime.signals == [(container_id("u1", "web", 0), 9)]
+    assert thawed == []
+    assert rig.other.runtime.sandboxes == {}
+
+
+async def test_a_move_that_is_told_late_begins_again_with_the_checkpoint(rig):
+    stream, _ = await rig.move()
+    await stream.close()
+    await eventually(lambda: not rig.other.manager.workers, "the end of what was made")
+    rig.other.runtime.restores.clear()
+    rig.other.create(rig.arriving())
+    await rig.other.wait_phase("Running")
+    assert list(rig.other.runtime.restores.values()) == ["memory of web"]
+    assert (rig.other.layout.pod("default", "p", "u1").volume("emptyDir", "d") / "kept").read_text() == "in a volume"
+
+
+@pytest.mark.parametrize("moved", [True, False])
+async def test_an_agent_killed_while_it_waits_for_the_move_finds_out_what_became_of_it(rig, moved):
+    await rig.move()
+    await rig.other.crash()
+    if moved:
+        rig.other.create(rig.arriving())
+    rig.other.boot()
+    if moved:
+        await eventually(lambda: rig.frozen() == {"web": False}, "the container to go on")
+        assert len(rig.other.runtime.restores) == 1
+    else:
+        await eventually(lambda: rig.frozen() == {} and not rig.other.manager.workers, "the end of what was made")
