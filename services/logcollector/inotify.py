@@ -67,10 +67,6 @@ class Inotify:
         self._watches[directory] = watch
         return True
 
-    def is_watched(self, directory: Path) -> bool:
-        """Whether the directory has a watch that is still alive."""
-        return directory in self._watches
-
     def changes(self) -> Iterator[Change]:
         """Everything that happened since the last call."""
         while True:

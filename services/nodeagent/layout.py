@@ -113,10 +113,6 @@ class PodLayout:
         return self.root / "etc"
 
     @property
-    def subpaths(self) -> Path:
-        return self.root / "volume-subpaths"
-
-    @property
     def mounts(self) -> Path:
         """Where storage that is not ours is mounted: never removed with its content."""
         return self.root / "mounts"

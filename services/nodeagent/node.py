@@ -14,7 +14,6 @@ from services.nodeagent import machine
 from services.nodeagent.configuration import KUBELET_VERSION, METRICS_PORT, RUNTIME_VERSION, Configuration
 from services.nodeagent.images.model import Image
 from services.nodeagent.link import Api, is_offline
-from services.nodeagent.shutdown import ANNOTATION as SHUTDOWN
 from shared.errors import AlreadyExists, ApiError, BusError, NotFound
 from shared.objects import times
 from shared.objects.volumebinding import DIRECTORY
@@ -244,14 +243,6 @@ class NodeStatus:
             return
         finally:
             self._poked.clear()
-
-
-def _rebooted(node: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Whether a node that was shut down runs on a machine that has been started since."""
-    if SHUTDOWN not in (node["metadata"].get("annotations") or {}):
-        return False
-    before = ((node.get("status") or {}).get("nodeInfo") or {}).get("bootID")
-    return bool(before) and before != status["nodeInfo"]["bootID"]
 
 
 async def renew_lease(leases: LeaseRenewer, configuration: Configuration) -> None:

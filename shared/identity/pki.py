@@ -82,10 +82,6 @@ class Pki:
     def service_account_key(self) -> Path:
         return self.directory / "sa.key"
 
-    @property
-    def service_account_public_key(self) -> Path:
-        return self.directory / "sa.pub"
-
 
 def pki_directory(data: Path) -> Path:
     """Where the files of a data directory live."""

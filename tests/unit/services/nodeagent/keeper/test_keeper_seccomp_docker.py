@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.nodeagent.keeper import capabilities, seccomp
-from tests.unit.services.nodeagent.keeper.test_keeper_security import AARCH64, ALLOWED, I386, X86_64, run
+from tests.fakes.filters import AARCH64, ALLOW, I386, X86_64, run
 
 NUMBERS = Path(seccomp.__file__).parents[1] / "oci/syscalls.tsv"
 DOCKERS = Path(__file__).with_name("docker_seccomp.txt")
@@ -48,7 +48,7 @@ def test_the_filter_differs_from_dockers_only_where_a_reason_is_given(
     known = {name: number for name, number in calls.items() if number <= seccomp.LAST_KNOWN}
     more, less = set(), set()
     for capability, (name, number) in itertools.product(("-", *capabilities.NAMES), known.items()):
-        ours = run(seccomp.program(frozenset({capability}), machine), number, 0, architecture) == ALLOWED
+        ours = run(seccomp.program(frozenset({capability}), machine), number, architecture=architecture) == ALLOW
         theirs = not docker.get(name, set()).isdisjoint({"-", capability})
         if ours != theirs:
             (more if ours else less).add(name)
@@ -58,7 +58,7 @@ def test_the_filter_differs_from_dockers_only_where_a_reason_is_given(
 
 def test_the_families_of_sockets_are_dockers() -> None:
     program = seccomp.program(capabilities.DEFAULT, "x86_64")
-    refused = [family for family in range(64) if run(program, 41, family) != ALLOWED]
+    refused = [family for family in range(64) if run(program, 41, family) != ALLOW]
     assert refused == [38, 40]  # AF_ALG, AF_VSOCK
 
 

@@ -1,7 +1,6 @@
 """linux.seccomp as a program, run by an interpreter of classic BPF."""
 
 import errno
-import struct
 from typing import Any
 
 import pytest
@@ -9,38 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.nodeagent.oci import filters
+from tests.fakes.filters import AARCH64, ALLOW, I386, KILL_PROCESS, refused, run
 
-X86_64, I386, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
-ALLOW, KILL_PROCESS = 0x7FFF0000, 0x80000000
 READ, WRITE, PERSONALITY = 0, 1, 135
-
-
-def run(program: bytes, number: int, arguments: tuple[int, ...] = (), architecture: int = X86_64) -> int:
-    values = [*arguments, 0, 0, 0, 0, 0, 0][:6]
-    data = struct.pack("IIQ6Q", number, architecture, 0, *values)
-    code = list(struct.iter_unpack("HBBI", program))
-    accumulator = position = 0
-    while True:
-        operation, if_true, if_false, value = code[position]
-        position += 1
-        match operation:
-            case 0x20:
-                accumulator = struct.unpack_from("I", data, value)[0]
-            case 0x54:
-                accumulator &= value
-            case 0x06:
-                return int(value)
-            case 0x05:
-                position += value
-            case 0x15 | 0x25 | 0x35:
-                hit = {0x15: accumulator == value, 0x25: accumulator > value, 0x35: accumulator >= value}[operation]
-                position += if_true if hit else if_false
-            case _:
-                raise AssertionError(f"unknown operation {operation:#x}")
-
-
-def refused(code: int) -> int:
-    return 0x00050000 | code
 
 
 def build(*syscalls: dict[str, Any], **document: Any) -> bytes:
@@ -85,17 +55,17 @@ def test_of_several_rules_for_a_call_the_first_that_matches_decides() -> None:
         {"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [zero]},
         {"names": ["personality"], "action": "SCMP_ACT_LOG", "args": [zero | {"value": 8}]},
     )
-    assert run(program, PERSONALITY, (0,)) == ALLOW
-    assert run(program, PERSONALITY, (8,)) == 0x7FFC0000
-    assert run(program, PERSONALITY, (9,)) == refused(errno.EPERM)
+    assert run(program, PERSONALITY, 0) == ALLOW
+    assert run(program, PERSONALITY, 8) == 0x7FFC0000
+    assert run(program, PERSONALITY, 9) == refused(errno.EPERM)
 
 
 def test_all_tests_of_a_rule_must_hold() -> None:
     arguments = [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}, {"index": 2, "value": 7, "op": "SCMP_CMP_GT"}]
     program = build({"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": arguments})
-    assert run(program, READ, (1, 0, 8)) == ALLOW
-    assert run(program, READ, (1, 0, 7)) == refused(errno.EPERM)
-    assert run(program, READ, (2, 0, 8)) == refused(errno.EPERM)
+    assert run(program, READ, 1, 0, 8) == ALLOW
+    assert run(program, READ, 1, 0, 7) == refused(errno.EPERM)
+    assert run(program, READ, 2, 0, 8) == refused(errno.EPERM)
 
 
 WORDS = st.one_of(st.integers(0, 3), st.integers(0, (1 << 64) - 1), st.sampled_from([1 << 32, (1 << 32) - 1]))
@@ -114,7 +84,7 @@ def test_every_operator_compares_all_64_bits(operator: str, value: int, second: 
         "SCMP_CMP_GT": actual > value,
         "SCMP_CMP_MASKED_EQ": actual & value == second & value,
     }[operator]
-    assert (run(program, READ, (0, 0, 0, actual)) == ALLOW) == expected
+    assert (run(program, READ, 0, 0, 0, actual) == ALLOW) == expected
 
 
 @pytest.mark.parametrize(
