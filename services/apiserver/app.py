@@ -28,6 +28,7 @@ from services.apiserver.read import Reader
 from services.apiserver.schemas import Schemas
 from services.apiserver.settings import ApiSettings
 from services.apiserver.store import Store, Stream
+from services.apiserver.typechecking import TypeChecking
 from services.apiserver.watch import Watcher
 from services.apiserver.write import Writer
 from shared.bus.connection import connect
@@ -89,6 +90,8 @@ async def main(service: Service) -> None:
         service.start(establishing.run(), name="establishing of custom resource definitions")
         if parts.pipeline.auditor is not None:
             stack.callback(parts.pipeline.auditor.close)
+        checking = TypeChecking(parts.store, parts.pipeline.writer, own_request())
+        service.start(checking.run(), name="type checking of policies")
         server = HttpServer(parts.pipeline, parts.authenticator)
         stack.push_async_callback(parts.pipeline.writer.admission.extensions.close)
         stack.push_async_callback(server.close)

@@ -431,10 +431,41 @@ def job(policy: str = "Never", **spec: Any) -> dict[str, Any]:
                 ("Invalid", "spec.template.spec.restartPolicy"),
             },
         ),
+        (
+            job(completionMode="Indexed", completions=2, parallelism=200_000, maxFailedIndexes=3),
+            {
+                ("Invalid", "spec.parallelism"),
+                ("Required", "spec.backoffLimitPerIndex"),
+                ("Invalid", "spec.maxFailedIndexes"),
+            },
+        ),
+        (job(successPolicy={"rules": [{"succeededCount": 1}]}), {("Invalid", "spec.successPolicy")}),
+        (
+            job(
+                completionMode="Indexed",
+                completions=2,
+                successPolicy={"rules": [{"succeededIndexes": "0"}, {"succeededCount": 3}, {}]},
+            ),
+            {("Invalid", "spec.successPolicy.rules[1].succeededCount"), ("Required", "spec.successPolicy.rules[2]")},
+        ),
+        (
+            job(
+                podReplacementPolicy="TerminatingOrFailed",
+                podFailurePolicy={"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]},
+            ),
+            {("NotSupported", "spec.podReplacementPolicy")},
+        ),
     ],
 )
 def test_jobs(obj: dict[str, Any], wanted: set[tuple[str, str]]) -> None:
     assert created("batch/v1", "Job", obj) == wanted
+
+
+def test_labels_that_a_job_lacks_are_shown_as_none() -> None:
+    obj = job(manualSelector=True)
+    del obj["spec"]["template"]["metadata"]
+    causes = validation.validate_create(served("batch/v1", "Job"), prepared("batch/v1", "Job", obj))
+    assert [one.message for one in causes] == ["Invalid value: null: `selector` does not match template `labels`"]
 
 
 def test_a_jobs_template_is_fixed_but_its_parallelism_is_not() -> None:
