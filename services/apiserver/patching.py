@@ -3,12 +3,13 @@
 import re
 from json import JSONDecodeError
 
+from services.apiserver import strategies
 from services.apiserver.decoding import body_of, keep_reset, validation_level
 from services.apiserver.failures import bad_request, invalid, plain, unsupported_patch
 from services.apiserver.negotiation import content_type
 from services.apiserver.protocol import Object, Request
 from shared.errors import ApiError, BadRequest, Invalid
-from shared.objects import decoding, json, patches
+from shared.objects import decoding, json, meta, patches
 from shared.objects.registry import Resource
 from shared.objects.validation import Cause
 
@@ -94,9 +95,16 @@ def apply(request: Request, resource: Resource, media: str, patch: object, old: 
         raise bad_request("the patch does not leave an object")
     if (new.get("apiVersion"), new.get("kind")) != (resource.api_version, resource.kind):
         raise _rejected(f"the patch changes apiVersion or kind to {new.get('apiVersion')}/{new.get('kind')}")
+    shares = strategies.key(resource) in strategies.SHARING
+    if not shares:
+        new = meta.copy(new)
+    elif new["metadata"] is old["metadata"]:
+        new["metadata"] = dict(old["metadata"])
     keep_reset(new)
     try:
-        unknown = decoding.conform(resource.schema, new)
+        unknown = (
+            decoding.conform_changed(resource.schema, new, old) if shares else decoding.conform(resource.schema, new)
+        )
     except BadRequest as exc:
         raise _rejected(exc.message) from exc
     level = validation_level(request)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from services.apiserver import definitions, strategies
 from services.apiserver.failures import conflict_on
 from services.apiserver.protocol import Object
-from shared.objects import meta, times
+from shared.objects import times
 from shared.objects.registry import Resource
 
 ORPHAN = "orphan"
@@ -48,7 +48,8 @@ def check_preconditions(resource: Resource, obj: Object, options: Object) -> Non
 
 def decide(resource: Resource, stored: Object, options: Object, now: datetime) -> Removal:
     """What a DELETE makes of a stored object; `stored` is not changed."""
-    obj = meta.copy(stored)
+    # nothing deeper than this is changed, and what is not changed is shared
+    obj = {**stored, "metadata": dict(stored["metadata"])}
     metadata = obj["metadata"]
     _set_propagation(metadata, options)
     if strategies.key(resource) == ("", "pods"):

@@ -9,6 +9,7 @@ from services.apiserver import addressing, certificates, conditions, definitions
 from services.apiserver.protocol import Object
 from shared.objects import meta, times
 from shared.objects.registry import Resource
+from shared.objects.repetition import pack, remembered
 from shared.objects.usage.quality import quality_class
 
 # kinds whose metadata.generation counts the changes of what the user asked for (registry strategies of Kubernetes)
@@ -97,6 +98,9 @@ INITIAL_STATUS: dict[tuple[str, str], Callable[[Object], Object]] = {
         ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0
     ),
 }
+# kinds of which an object may share parts with the one before it: nothing on the way of an update changes in place what
+# lies deeper than their metadata
+SHARING = frozenset({("", "pods")})
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 UNCOUNTED = frozenset({"metadata", "status", "apiVersion", "kind"})
 """What does not move the generation; a custom resource without status subresource counts its status."""
@@ -114,10 +118,6 @@ def has_status(resource: Resource) -> bool:
     return resource.subresource("status") is not None
 
 
-def counts_generation(resource: Resource) -> bool:
-    return key(resource) not in WITHOUT_GENERATION
-
-
 def identify(obj: Object) -> None:
     """Reset the metadata that a client may not set at creation, and say who the object is and since when; in place."""
     metadata = obj["metadata"]
@@ -130,28 +130,42 @@ def identify(obj: Object) -> None:
 
 def prepare_create(resource: Resource, obj: Object) -> None:
     """Reset what else a client may not set at creation and compute what is computed once; in place."""
-    metadata = obj["metadata"]
-    if counts_generation(resource):
-        metadata["generation"] = 1
-    if has_status(resource) and key(resource) not in STATUS_AT_CREATION:
-        initial = INITIAL_STATUS.get(key(resource))
+    kind = key(resource)
+    if kind not in WITHOUT_GENERATION:
+        obj["metadata"]["generation"] = 1
+    if has_status(resource) and kind not in STATUS_AT_CREATION:
+        initial = INITIAL_STATUS.get(kind)
         obj["status"] = initial(obj) if initial else {}
         if resource.schema.custom is not None:
             del obj["status"]
-    _prepare(resource, obj)
-    match key(resource):
-        case ("", "namespaces"):
-            spec = obj.setdefault("spec", {})
-            finalizers = spec.get("finalizers") or []
-            spec["finalizers"] = finalizers if "kubernetes" in finalizers else [*finalizers, "kubernetes"]
-        case ("batch", "jobs"):
-            jobs.generate_selector(obj)
-        case ("apps", "daemonsets"):
-            metadata.setdefault("annotations", {})[TEMPLATE_GENERATION] = "1"
+    _prepare(kind, obj)
+    at_creation = AT_CREATION.get(kind)
+    if at_creation is not None:
+        at_creation(obj)
+
+
+def take_settled(resource: Resource, obj: Object, old: Object, subresource: str) -> None:
+    """Take from the stored object at once what `prepare_update` will take in any case, so that nothing more is done
+    to what the client said of it; in place."""
+    if key(resource) in SHARING:
+        part = "spec" if subresource == "status" else "status"
+        if part in old:
+            obj[part] = old[part]
+
+
+def share_spec(resource: Resource, obj: Object, old: Object) -> None:
+    """Let a spec that is equal to the stored one, to the order of its fields, be the same one, so that all that compare
+    them after this see it at a glance; in place."""
+    if key(resource) not in SHARING:
+        return
+    spec, before = obj.get("spec"), old.get("spec")
+    if spec is not before and spec == before and pack(spec) == pack(before):
+        obj["spec"] = before
 
 
 def prepare_update(resource: Resource, obj: Object, old: Object, subresource: str) -> None:
     """Take from the stored object what this path may not change and move the generation; in place."""
+    kind = key(resource)
     metadata, old_metadata = obj["metadata"], old["metadata"]
     # another uid is left to validation, which refuses it
     metadata.setdefault("uid", old_metadata["uid"])
@@ -166,46 +180,21 @@ def prepare_update(resource: Resource, obj: Object, old: Object, subresource: st
         certificates.keep_all_but_conditions(obj, old)
     elif has_status(resource):
         _restore(obj, old, "status")
-    match key(resource), subresource:
-        case ("", "namespaces"), "":
-            _restore(obj, old, "spec")
-        case ("", "namespaces"), "finalize":
-            finalizers = obj.get("spec", {}).get("finalizers")
-            obj.clear()
-            obj |= meta.copy(old)
-            obj["spec"] = {"finalizers": finalizers} if finalizers else {}
-        case ("", "pods"), "ephemeralcontainers":
-            changed = obj.get("spec", {}).get("ephemeralContainers")
-            obj.clear()
-            obj |= meta.copy(old)
-            if changed is None:
-                obj["spec"].pop("ephemeralContainers", None)
-            else:
-                obj["spec"]["ephemeralContainers"] = changed
-        case ("", "pods"), "resize":
-            _keep_all_but_resources(obj, old)
-        case ("certificates.k8s.io", "certificatesigningrequests"), "":
-            _restore(obj, old, "spec")
-        case ("certificates.k8s.io", "certificatesigningrequests"), "status":
-            certificates.keep_decisions(obj, old)
-        case ("apps", "daemonsets"), _:
-            _count_templates(obj, old)
-        case ("apiextensions.k8s.io", "customresourcedefinitions"), "":
-            definitions.remember_storage(obj)
-        case ("", "services"), "":
-            addressing.keep_allocated(obj, old)
-            addressing.drop_unneeded(obj, old)
-    _prepare(resource, obj)
+    at_update = AT_UPDATE.get((*kind, subresource)) or AT_UPDATE.get((*kind, "*"))
+    if at_update is not None:
+        at_update(obj, old)
+    _prepare(kind, obj)
+    if kind in WITHOUT_GENERATION or kind in CONSTANT_GENERATION:
+        return
     uncounted = UNCOUNTED if has_status(resource) or resource.schema.custom is None else UNCOUNTED - {"status"}
-    counts = counts_generation(resource) and key(resource) not in CONSTANT_GENERATION
-    if counts and _intent(obj, uncounted) != _intent(old, uncounted):
+    if _intent(obj, uncounted) != _intent(old, uncounted):
         obj["metadata"]["generation"] = old_metadata.get("generation", 0) + 1
 
 
 def initial_deletion(resource: Resource, obj: Object) -> None:
-    """What beginning the deletion changes besides metadata; in place."""
+    """What beginning the deletion changes besides metadata; in the object itself, not in what it holds."""
     if key(resource) == ("", "namespaces"):
-        obj.setdefault("status", {})["phase"] = "Terminating"
+        obj["status"] = {**obj.get("status", {}), "phase": "Terminating"}
 
 
 def is_held(resource: Resource, obj: Object) -> bool:
@@ -215,13 +204,56 @@ def is_held(resource: Resource, obj: Object) -> bool:
     return key(resource) == ("", "namespaces") and bool(obj.get("spec", {}).get("finalizers"))
 
 
-def _prepare(resource: Resource, obj: Object) -> None:
-    match key(resource):
-        case ("", "secrets"):
-            _encode_string_data(obj)
-        case ("", "namespaces"):
-            labels = obj["metadata"].setdefault("labels", {})
-            labels["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
+def _prepare(kind: tuple[str, str], obj: Object) -> None:
+    if kind == ("", "secrets"):
+        _encode_string_data(obj)
+    elif kind == ("", "namespaces"):
+        metadata = obj["metadata"]
+        metadata["labels"] = {**metadata.get("labels", {}), "kubernetes.io/metadata.name": metadata["name"]}
+
+
+def _finalize_namespace(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    finalizers = spec.get("finalizers") or []
+    spec["finalizers"] = finalizers if "kubernetes" in finalizers else [*finalizers, "kubernetes"]
+
+
+def _count_first_template(obj: Object) -> None:
+    obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = "1"
+
+
+AT_CREATION: dict[tuple[str, str], Callable[[Object], None]] = {
+    ("", "namespaces"): _finalize_namespace,
+    ("apps", "daemonsets"): _count_first_template,
+    ("batch", "jobs"): jobs.generate_selector,
+}
+"""What else is computed when an object of a kind is created; in place."""
+
+
+def _keep_spec(obj: Object, old: Object) -> None:
+    _restore(obj, old, "spec")
+
+
+def _keep_all_but_finalizers(obj: Object, old: Object) -> None:
+    finalizers = obj.get("spec", {}).get("finalizers")
+    obj.clear()
+    obj |= meta.copy(old)
+    obj["spec"] = {"finalizers": finalizers} if finalizers else {}
+
+
+def _keep_all_but_ephemeral_containers(obj: Object, old: Object) -> None:
+    changed = obj.get("spec", {}).get("ephemeralContainers")
+    obj.clear()
+    obj |= meta.copy(old)
+    if changed is None:
+        obj["spec"].pop("ephemeralContainers", None)
+    else:
+        obj["spec"]["ephemeralContainers"] = changed
+
+
+def _keep_addresses(obj: Object, old: Object) -> None:
+    addressing.keep_allocated(obj, old)
+    addressing.drop_unneeded(obj, old)
 
 
 def _count_templates(obj: Object, old: Object) -> None:
@@ -251,8 +283,9 @@ def _keep_all_but_status(resource: Resource, obj: Object, old: Object) -> None:
         # these strategies guard against controllers that write labels through status
         _restore(metadata, old["metadata"], "labels")
     if key(resource) == ("", "pods"):
-        old_status = old.get("status", {})
-        obj.setdefault("status", {}).setdefault("qosClass", old_status.get("qosClass", "BestEffort"))
+        quality = old.get("status", {}).get("qosClass", "BestEffort")
+        if "qosClass" not in obj.get("status", {}):
+            obj["status"] = {**obj.get("status", {}), "qosClass": quality}
 
 
 def _keep_all_but_resources(obj: Object, old: Object) -> None:
@@ -273,6 +306,20 @@ def _keep_all_but_resources(obj: Object, old: Object) -> None:
     obj["metadata"]["resourceVersion"] = metadata["resourceVersion"]
 
 
+AT_UPDATE: dict[tuple[str, str, str], Callable[[Object, Object], None]] = {
+    ("", "namespaces", ""): _keep_spec,
+    ("", "namespaces", "finalize"): _keep_all_but_finalizers,
+    ("", "pods", "ephemeralcontainers"): _keep_all_but_ephemeral_containers,
+    ("", "pods", "resize"): _keep_all_but_resources,
+    ("", "services", ""): _keep_addresses,
+    ("apiextensions.k8s.io", "customresourcedefinitions", ""): lambda obj, old: definitions.remember_storage(obj),
+    ("apps", "daemonsets", "*"): _count_templates,
+    ("certificates.k8s.io", "certificatesigningrequests", ""): _keep_spec,
+    ("certificates.k8s.io", "certificatesigningrequests", "status"): certificates.keep_decisions,
+}
+"""What else a path of a kind keeps or computes, by (group, plural, subresource), "*" for all; in place."""
+
+
 def _encode_string_data(obj: Object) -> None:
     plain = obj.pop("stringData", None)
     if plain:
@@ -286,8 +333,14 @@ def _pod_status(obj: Object) -> Object:
     spec = obj.get("spec", {})
     if spec.get("schedulingGates"):
         status["conditions"] = [conditions.gated()]
-    status["qosClass"] = quality_class(spec)
+    status["qosClass"] = _quality(None, spec)
     return status
+
+
+@remembered
+def _quality(_: None, spec: Object) -> str:
+    """The quality class; quantities are parsed for it, and it is the same for every pod of a template."""
+    return quality_class(spec)
 
 
 def _restore(new: Object, old: Object, name: str) -> None:

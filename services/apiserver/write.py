@@ -4,7 +4,7 @@ decode -> what the server sets -> defaults -> admission -> validation -> allocat
 the same way up to the last step.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -221,7 +221,9 @@ class Writer:
         def mutate(record: Record) -> Settled:
             old = conversion.view(resource, record)
             obj = make(record)
-            defaults.apply_defaults(resource, obj)
+            strategies.take_settled(resource, obj, old, subresource)
+            defaults.apply_defaults(resource, obj, _settled_parts(obj, old))
+            strategies.share_spec(resource, obj, old)
             owned = ownership.updated(request, resource, old, obj, lens.subresource if lens else subresource)
             return self._settled(request, resource, obj, old, subresource, owned, lens)
 
@@ -371,6 +373,11 @@ def item(resource: Resource, written: Written, status: int = 200) -> Item:
     if conversion.storage_of(resource) is resource:
         return Item(resource, written.source, status, written.encoded)
     return Item(resource, conversion.from_storage(resource, written.object), status)
+
+
+def _settled_parts(obj: Object, old: Object) -> Sequence[str]:
+    """What an object has from the stored one, defaults included."""
+    return ("status",) if "status" in old and obj.get("status") is old["status"] else ()
 
 
 def _together(plan: Along | None, charge: Along | None) -> Along | None:

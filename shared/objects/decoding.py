@@ -44,6 +44,37 @@ def conform(struct: Struct, obj: Object) -> list[str]:
     return unknown
 
 
+def conform_changed(struct: Struct, obj: Object, old: Object) -> list[str]:
+    """As `conform`, for an object that shares parts with `old`: what is the very same part, of the object or of its
+    metadata, is left alone, because it was brought into form when it was stored."""
+    changed = _changed(obj, old)
+    metadata, before = changed.get("metadata"), old.get("metadata")
+    if isinstance(metadata, dict) and isinstance(before, dict):
+        inner = changed["metadata"] = _changed(metadata, before)
+        names, inner_names = set(changed), set(inner)
+        unknown = conform(struct, changed)
+        _take(metadata, changed["metadata"], inner_names)
+        changed["metadata"] = metadata
+    else:
+        names = set(changed)
+        unknown = conform(struct, changed)
+    _take(obj, changed, names)
+    return unknown
+
+
+def _changed(obj: Object, old: Object) -> Object:
+    return {name: value for name, value in obj.items() if value is not old.get(name, _DROP)}
+
+
+def _take(obj: Object, conformed: Object, names: set[str]) -> None:
+    """Put fields that were brought into form in the place of those of these names, and add what is always written."""
+    for name in names - conformed.keys():
+        del obj[name]
+    for name, value in conformed.items():
+        if name in names or name not in obj:
+            obj[name] = value
+
+
 def unknown_fields(resource: Resource, obj: Object) -> list[str]:
     """The unknown fields of `obj`, which is left alone: messages like `unknown field "spec.foo"`.
 

@@ -12,20 +12,21 @@ import asyncio
 import cProfile
 import gc
 import json
+import math
 import pstats
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from services.apiserver.http import to_raw
-from services.apiserver.protocol import JSON, Query, Request
-from shared.identity.users import AUTHENTICATED, MASTERS, NODES, User
+from services.apiserver.protocol import JSON, Item, Query, Raw, Request
+from shared.identity.users import AUTHENTICATED, MASTERS, User
+from shared.service import GC_THRESHOLDS
 from tests.bench.api_load import POD
 from tests.unit.services.apiserver.memory_api import MemoryApi, memory_api
 
@@ -33,9 +34,9 @@ PODS = "/api/v1/namespaces/bench/pods"
 USER = User("admin", (MASTERS, AUTHENTICATED))
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-CONNECTIONS = 32
+# small, so that some of many batches are not disturbed by what else the machine does
+BATCH = 32
 OPERATIONS = ("create", "get", "put", "status", "status patch", "merge patch", "spec patch", "graceful", "delete")
-NODE = User("system:node:node-1", (NODES, AUTHENTICATED))
 CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -115,23 +116,24 @@ class Round:
                 return request("DELETE", path, b'{"gracePeriodSeconds":0}')
 
     async def run(self, operation: str) -> float:
-        """Processor time of each request, in microseconds."""
+        """Processor time of each request of the best batch, in microseconds."""
         if operation == "graceful":
             await self._bind()
-        pending = iter(list(zip(self._numbers, self.requests(operation), strict=True)))
-        gc.collect()
-        began = time.process_time()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CONNECTIONS):
-                group.create_task(self._drive(pending))
-        return (time.process_time() - began) / len(self._numbers) * 1e6
+        requests = list(zip(self._numbers, self.requests(operation), strict=True))
+        best = math.inf
+        for start in range(0, len(requests), BATCH):
+            batch = requests[start : start + BATCH]
+            began = time.process_time()
+            await asyncio.gather(*(self._serve(number, one) for number, one in batch))
+            best = min(best, (time.process_time() - began) / len(batch) * 1e6)
+        return best
 
-    async def _drive(self, pending: Iterator[tuple[int, Request]]) -> None:
-        handle: Callable[[Request], Awaitable[Any]] = self._api.parts.pipeline.handle
-        for number, one in pending:
-            raw = to_raw(one, await handle(one))
-            assert raw.status in (200, 201)
-            self._bodies[number] = raw.body
+    async def _serve(self, number: int, one: Request) -> None:
+        outcome = await self._api.parts.pipeline.handle(one)
+        assert isinstance(outcome, Item | Raw)
+        raw = to_raw(one, outcome)
+        assert raw.status in (200, 201)
+        self._bodies[number] = raw.body
 
     async def _bind(self) -> None:
         for number in self._numbers:
@@ -147,6 +149,9 @@ async def measure(rounds: int, count: int, profile: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         async with memory_api(Path(directory)) as api:
             await api.create("/api/v1/namespaces", {"metadata": {"name": "bench"}})
+            # as a service does
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             for number in range(rounds):
                 one = Round(api, number * count, count)
                 for operation in OPERATIONS:
@@ -160,20 +165,26 @@ async def measure(rounds: int, count: int, profile: str) -> dict[str, float]:
 
 
 async def profiled(one: Round, operation: str) -> None:
-    profiler = cProfile.Profile()
+    # not of the clock on the wall, which goes on while others have the processor
+    profiler = cProfile.Profile(time.process_time)
     profiler.enable()
     await one.run(operation)
     profiler.disable()
     statistics = pstats.Stats(profiler, stream=sys.stderr)
-    statistics.sort_stats("tottime").print_stats(70)
-    statistics.sort_stats("cumulative").print_stats(90)
+    statistics.sort_stats("tottime").print_stats(50)
+    statistics.sort_stats("cumulative").print_stats(80)
 
 
 def measured_in(checkout: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Measure a checkout by its own interpreter."""
     command = [str(checkout / ".venv/bin/python"), str(Path(__file__)), "--json"]
     command += ["--rounds", str(arguments.rounds), "--count", str(arguments.count)]
-    environment = {"PYTHONPATH": str(checkout), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}
+    environment = {
+        "PYTHONPATH": str(checkout),
+        "PATH": "/usr/bin:/bin",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     output = subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.PIPE).stdout
     found: dict[str, float] = json.loads(output)
     return found

@@ -4,23 +4,28 @@ The order is Kubernetes': built-in plugins complete an object, then policies and
 valid they and the plugins judge it, and the quotas of its namespace are charged last.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from services.apiserver.admission import (
     certificates,
+    completion,
     expressions,
     ingresses,
     namespaces,
     nodes,
     pods,
     restrictions,
-    runtimeclasses,
-    serviceaccounts,
     storage,
+)
+from services.apiserver.admission import (
+    limits as limiting,
 )
 from services.apiserver.admission.attributes import CREATE, Attributes
 from services.apiserver.admission.extensions import Extensions
 from services.apiserver.admission.limits import Limits
+from services.apiserver.admission.podsecurity import plugin as podsecurity
 from services.apiserver.admission.podsecurity.plugin import PodSecurity
 from services.apiserver.admission.pooling import Pool
 from services.apiserver.admission.quotas import Quotas
@@ -31,6 +36,7 @@ from services.apiserver.store import Store
 from shared.objects.registry import Resource
 
 POD = ("", "pods")
+Judge = Callable[[Attributes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +48,10 @@ class Admission:
     guards: Guards
     quotas: Quotas
     limits: Limits
-    security: PodSecurity
     extensions: Extensions
     pool: Pool
+    judges: Mapping[tuple[str, str], Sequence[Judge]]
+    """Who judges objects of a resource, by (group, plural); most objects are nobody's business."""
 
     def restrict_create(self, request: Request, resource: Resource, obj: Object) -> None:
         """Nodes create themselves only; nobody grants what he does not hold or asks in another's name."""
@@ -69,15 +76,11 @@ class Admission:
             await self._complete(asked)
 
     async def _complete(self, asked: Attributes) -> None:
-        resource, obj = asked.resource, asked.object
+        obj = asked.object
         if asked.operation != CREATE or asked.subresource or obj is None:
             return
         if asked.key == POD:
-            self.limits.complete(asked)
-            await serviceaccounts.assign(self.store, resource, obj)
-            pods.set_priority(self.store, resource, obj)
-            pods.add_tolerations(obj, self.toleration_seconds)
-            runtimeclasses.complete(self.store, asked)
+            await completion.complete(self.store, self.limits, self.toleration_seconds, asked)
         else:
             storage.complete(self.store, asked)
             nodes.complete(asked)
@@ -85,12 +88,8 @@ class Admission:
 
     def check(self, asked: Attributes) -> None:
         """Judge a valid object; Forbidden, or Invalid for labels that mean nothing."""
-        self.limits.check(asked)
-        self.security.check(asked)
-        storage.check(self.store, asked)
-        certificates.check(asked)
-        expressions.check(asked)
-        pods.check_default_class(self.store, asked)
+        for judge in self.judges.get(asked.key, ()):
+            judge(asked)
 
     def check_delete(self, resource: Resource, name: str) -> None:
         """The namespaces the cluster lives in stay."""
@@ -101,4 +100,20 @@ def assemble(store: Store, toleration_seconds: int, authorizer: Authorizer) -> A
     """Admission on a store."""
     extensions = Extensions(store, authorizer)
     guards, quotas, limits, security = Guards(authorizer), Quotas(store), Limits(store), PodSecurity(store)
-    return Admission(store, toleration_seconds, guards, quotas, limits, security, extensions, Pool(store, quotas))
+    pool, judges = Pool(store, quotas), _judges(store, limits, security)
+    return Admission(store, toleration_seconds, guards, quotas, limits, extensions, pool, judges)
+
+
+def _judges(store: Store, limits: Limits, security: PodSecurity) -> dict[tuple[str, str], list[Judge]]:
+    judges: dict[tuple[str, str], list[Judge]] = {}
+    for concerned, judge in (
+        (limiting.CONCERNED, limits.check),
+        (podsecurity.CONCERNED, security.check),
+        ((storage.CLAIM,), partial(storage.check, store)),
+        ((certificates.REQUESTS,), certificates.check),
+        (expressions.WEBHOOKS | expressions.POLICIES, expressions.check),
+        ((pods.CLASSES,), partial(pods.check_default_class, store)),
+    ):
+        for key in concerned:
+            judges.setdefault(key, []).append(judge)
+    return judges

@@ -10,12 +10,13 @@ from services.apiserver.admission.attributes import CREATE, Attributes
 from services.apiserver.failures import forbidden
 from shared.identity.users import MASTERS
 
+REQUESTS = ("certificates.k8s.io", "certificatesigningrequests")
 SIGNER = "kubernetes.io/kube-apiserver-client"
 
 
 def check(asked: Attributes) -> None:
     """Forbidden if a request for a client certificate asks for the group of administrators."""
-    if asked.key != ("certificates.k8s.io", "certificatesigningrequests") or asked.operation != CREATE:
+    if asked.key != REQUESTS or asked.operation != CREATE:
         return
     spec = asked.current.get("spec") or {}
     if asked.subresource or spec.get("signerName") != SIGNER:

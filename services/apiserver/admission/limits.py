@@ -15,6 +15,7 @@ RANGES = ("", "limitranges")
 ANNOTATION = "kubernetes.io/limit-ranger"
 POD = ("", "pods")
 CLAIM = ("", "persistentvolumeclaims")
+CONCERNED = (POD, CLAIM)
 # above this many units Kubernetes compares whole units instead of thousandths
 MAX_MILLI_VALUE = (2**63 - 1) // 1000
 
@@ -28,21 +29,22 @@ class Limits:
     def complete(self, asked: Attributes) -> None:
         """Fill in requests and limits of a new pod; in place."""
         if asked.key == POD and asked.operation == CREATE and not asked.subresource and asked.object is not None:
-            for limit_range in self._of(asked.namespace):
+            for limit_range in self.of(asked.namespace):
                 fill(asked.object, limit_range)
 
     def check(self, asked: Attributes) -> None:
         """Forbidden, with all complaints, if a pod or a claim is out of bounds."""
         if not _bounded(asked):
             return
-        for limit_range in self._of(asked.namespace):
+        for limit_range in self.of(asked.namespace):
             limits = (limit_range.get("spec") or {}).get("limits") or ()
             complaints = list(dict.fromkeys(one for limit in limits for one in _complaints(asked, limit)))
             if complaints:
                 why = complaints[0] if len(complaints) == 1 else f"[{', '.join(complaints)}]"
                 raise forbidden(asked.resource, asked.name, why)
 
-    def _of(self, namespace: str) -> list[Object]:
+    def of(self, namespace: str) -> list[Object]:
+        """The limit ranges of a namespace."""
         return [record.object for record in self.store.state.cache.list(*RANGES, namespace)]
 
 

@@ -1,6 +1,8 @@
 """What every pod gets at creation: a limited stay on a failing node, and a priority (plugins DefaultTolerationSeconds
 and Priority)."""
 
+from typing import NamedTuple
+
 from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.failures import forbidden
 from services.apiserver.protocol import Object
@@ -8,17 +10,23 @@ from services.apiserver.store import Store
 from shared.objects import registry
 from shared.objects.registry import Resource
 
+CLASSES = ("scheduling.k8s.io", "priorityclasses")
 TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 NO_EXECUTE = "NoExecute"
 SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 PREEMPTION = "PreemptLowerPriority"
 
 
-def add_tolerations(pod: Object, seconds: int) -> None:
+class Priority(NamedTuple):
+    """What a pod's priorityClassName comes to; `name` is that of the class, "" if it is none of the cluster's own."""
+
+    name: str
+    value: int
+    preemption: str
+
+
+def add_tolerations(spec: Object, seconds: int) -> None:
     """Tolerate a node that is not ready or unreachable for some seconds, unless the pod says otherwise; in place."""
-    spec = pod.get("spec")
-    if not isinstance(spec, dict):
-        return
     tolerations = spec.get("tolerations") or []
     missing = [key for key in TAINTS if not any(_covers(one, key) for one in tolerations)]
     added = [{"key": key, "operator": "Exists", "effect": NO_EXECUTE, "tolerationSeconds": seconds} for key in missing]
@@ -26,41 +34,47 @@ def add_tolerations(pod: Object, seconds: int) -> None:
         spec["tolerations"] = [*tolerations, *added]
 
 
-def set_priority(store: Store, resource: Resource, pod: Object) -> None:
+def priority_of(store: Store, resource: Resource, pod: Object) -> Priority:
     """Resolve priorityClassName to a number; Forbidden if there is no such class."""
-    spec = pod.get("spec")
-    if not isinstance(spec, dict):
-        return
-    name = spec.get("priorityClassName", "")
-    value, policy = 0, PREEMPTION
+    name = pod["spec"].get("priorityClassName", "")
     if name in SYSTEM_PRIORITIES:
-        value = SYSTEM_PRIORITIES[name]
-    else:
-        found = _class(store, name)
-        if name and found is None:
-            why = f"no PriorityClass with name {name} was found"
-            raise forbidden(resource, pod["metadata"].get("name", ""), why)
-        if found is not None:
-            spec["priorityClassName"] = found["metadata"]["name"]
-            value, policy = found.get("value", 0), found.get("preemptionPolicy", PREEMPTION)
-    pod_name = pod["metadata"].get("name", "")
+        return Priority("", SYSTEM_PRIORITIES[name], PREEMPTION)
+    found = _class(store, name)
+    if found is not None:
+        preemption = found.get("preemptionPolicy", PREEMPTION)
+        return Priority(found["metadata"]["name"], found.get("value", 0), preemption)
+    if name:
+        why = f"no PriorityClass with name {name} was found"
+        raise forbidden(resource, pod["metadata"].get("name", ""), why)
+    return Priority("", 0, PREEMPTION)
+
+
+def check_priority(resource: Resource, pod: Object, priority: Priority) -> None:
+    """Forbidden if a pod states another priority than it has."""
     for field, noun, computed in (
-        ("priority", "integer value of priority", value),
-        ("preemptionPolicy", "string value of PreemptionPolicy", policy),
+        ("priority", "integer value of priority", priority.value),
+        ("preemptionPolicy", "string value of PreemptionPolicy", priority.preemption),
     ):
-        given = spec.get(field)
+        given = pod["spec"].get(field)
         if given not in (None, computed):
             why = (
                 f"the {noun} ({given}) must not be provided in pod spec; priority admission controller computed "
                 f"{computed} from the given PriorityClass name"
             )
-            raise forbidden(resource, pod_name, why)
-        spec[field] = computed
+            raise forbidden(resource, pod["metadata"].get("name", ""), why)
+
+
+def set_priority(spec: Object, priority: Priority) -> None:
+    """Write the priority into a pod's spec; in place."""
+    if priority.name:
+        spec["priorityClassName"] = priority.name
+    spec["priority"] = priority.value
+    spec["preemptionPolicy"] = priority.preemption
 
 
 def check_default_class(store: Store, asked: Attributes) -> None:
     """Forbidden if a PriorityClass is to become the default beside another one."""
-    if asked.key != ("scheduling.k8s.io", "priorityclasses") or not asked.current.get("globalDefault"):
+    if asked.key != CLASSES or not asked.current.get("globalDefault"):
         return
     if asked.operation not in (CREATE, UPDATE):
         return

@@ -1,11 +1,14 @@
 """Every pod runs as a service account and finds the account's token in its containers (the ServiceAccount plugin)."""
 
+from typing import NamedTuple
+
 from services.apiserver.failures import forbidden
 from services.apiserver.protocol import Object
 from services.apiserver.store import Store
 from shared.errors import NotFound
 from shared.objects import meta, registry
 from shared.objects.registry import Resource
+from shared.objects.repetition import pack, unpack
 
 DEFAULT = "default"
 MIRROR = "kubernetes.io/config.mirror"
@@ -16,25 +19,37 @@ TOKEN_SECONDS = 3607
 ROOT_CA = "kube-root-ca.crt"
 
 
-async def assign(store: Store, resource: Resource, pod: Object) -> None:
-    """Set the account of a new pod, its pull secrets and its token volume; Forbidden if there is no such account."""
-    spec = pod.get("spec")
-    if not isinstance(spec, dict) or MIRROR in (pod["metadata"].get("annotations") or {}):
-        return
+class Account(NamedTuple):
+    """What a pod gets of its service account; `pull_secrets` is the msgpack of its imagePullSecrets."""
+
+    name: str
+    pull_secrets: bytes
+    automount: bool
+
+
+async def account_of(store: Store, resource: Resource, pod: Object) -> Account | None:
+    """The account that a new pod runs as, None for the mirror of a static pod; Forbidden if there is none."""
+    spec = pod["spec"]
+    if MIRROR in (pod["metadata"].get("annotations") or {}):
+        return None
     name = spec.get("serviceAccountName") or spec.get("serviceAccount") or DEFAULT
-    spec["serviceAccountName"] = spec["serviceAccount"] = name
     namespace = pod["metadata"]["namespace"]
     try:
         account = (await store.get(serviceaccounts(), namespace, name)).object
     except NotFound:
         why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
         raise forbidden(resource, pod["metadata"].get("name", ""), why) from None
-    if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
-        spec["imagePullSecrets"] = meta.copy(account["imagePullSecrets"])
+    secrets = account.get("imagePullSecrets")
+    return Account(name, pack(secrets) if secrets else b"", account.get("automountServiceAccountToken", True))
+
+
+def assign(spec: Object, account: Account) -> None:
+    """Set the account of a new pod, its pull secrets and its token volume; in place."""
+    spec["serviceAccountName"] = spec["serviceAccount"] = account.name
+    if account.pull_secrets and not spec.get("imagePullSecrets"):
+        spec["imagePullSecrets"] = unpack(account.pull_secrets)
     automount = spec.get("automountServiceAccountToken")
-    if automount is None:
-        automount = account.get("automountServiceAccountToken", True)
-    if automount:
+    if account.automount if automount is None else automount:
         _mount_token(spec)
 
 

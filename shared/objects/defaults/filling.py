@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from shared.objects import schema
 from shared.objects.decoding import REPEATED
 from shared.objects.defaults import cluster, definitions, pods, workloads
@@ -10,50 +12,69 @@ from shared.objects.registry import Resource
 from shared.objects.repetition import pack, remembered, unpack
 from shared.objects.schema import Field, Struct
 
+Plan = Callable[..., None]
 RULES: dict[str, Rule] = {**cluster.RULES, **definitions.RULES, **pods.RULES, **workloads.RULES}
 
 
-def apply_defaults(resource: Resource, obj: Object) -> None:
-    """Fill in the defaults of an object's kind, in place; applying them twice changes nothing."""
-    fill(resource.schema, obj)
+def apply_defaults(resource: Resource, obj: Object, settled: Sequence[str] = ()) -> None:
+    """Fill in the defaults of an object's kind, in place; applying them twice changes nothing.
+
+    Fields named by `settled` are left alone: they are taken from an object that has its defaults.
+    """
+    fill(resource.schema, obj, settled)
 
 
-def fill(struct: Struct, obj: Object) -> None:
+def fill(struct: Struct, obj: Object, settled: Sequence[str] = ()) -> None:
     """As `apply_defaults`, for any struct, such as a pod template or a TokenRequest."""
     if struct.custom is not None:
         struct.custom.fill(obj)
         return
     plan = _plan(struct)
     if plan is not None:
-        plan(obj)
+        plan(obj, settled)
 
 
 @schema.planned
-def _plan(struct: Struct) -> Rule | None:
+def _plan(struct: Struct) -> Plan | None:
     """What to do to an object of that type; None if neither it nor anything in it has defaults."""
     if not _has_defaults(struct):
         return None
     values = [(field.name, field.default) for field in struct.fields.values() if _is_filled(field)]
     rule = RULES.get(f"{struct.package}.{struct.name}")
     children: list[tuple[str, bool, str, Struct]] = []
+    repeated = ""
     for field in struct.fields.values():
         inner = field.struct
-        if inner is not None and _has_defaults(inner):
+        if inner is None or not _has_defaults(inner):
+            continue
+        if inner.name in REPEATED and not field.container:
+            repeated = field.name
+            spec = (struct, field.name)
+            needed = field.always or rule is not None
+        else:
             children.append((field.name, field.always, field.container, inner))
 
-    def apply(obj: Object) -> None:
+    def apply(obj: Object, settled: Sequence[str] = ()) -> None:
         for name, value in values:
             if name not in obj:
                 obj[name] = value if type(value) is not dict else {}
-        if rule is not None:
+        if repeated:
+            item = obj.get(repeated)
+            if item is not None or needed:
+                filled = _filled(spec, item or {})
+                if filled is not None:
+                    obj[repeated] = unpack(filled)
+        elif rule is not None:
             rule(obj)
         for name, always, container, inner in children:
+            if name in settled:
+                continue
             item = obj.get(name)
             if item is None:
                 if not always or container:
                     continue
                 item = obj[name] = {}
-            plan = _repeated(inner) if inner.name in REPEATED else _plan(inner)
+            plan = _plan(inner)
             assert plan is not None
             if container == "list":
                 for element in item:
@@ -67,22 +88,23 @@ def _plan(struct: Struct) -> Rule | None:
     return apply
 
 
-@schema.planned
-def _repeated(struct: Struct) -> Rule:
-    def apply(obj: Object) -> None:
-        filled = unpack(_filled(struct, obj))
-        obj.clear()
-        obj.update(filled)
-
-    return apply
-
-
 @remembered
-def _filled(struct: Struct, obj: Object) -> bytes:
-    plan = _plan(struct)
+def _filled(spec: tuple[Struct, str], given: Object) -> bytes | None:
+    """The spec in a field of a struct with its defaults, None if it has them all: then it is left alone, and may be
+    shared with the object that it came from. The rules of what holds a spec look at nothing but the spec."""
+    owner, name = spec
+    before = pack(given)
+    holder = {name: unpack(before)}
+    rule = RULES.get(f"{owner.package}.{owner.name}")
+    if rule is not None:
+        rule(holder)
+    inner = owner.fields[name].struct
+    plan = None if inner is None else _plan(inner)
     assert plan is not None
-    plan(obj)
-    return pack(obj)
+    plan(holder[name])
+    after = pack(holder[name])
+    # an empty spec is put in its place even if nothing is filled in
+    return None if after == before and given else after
 
 
 @schema.planned

@@ -9,7 +9,7 @@ from shared.objects import json, meta
 
 
 def merge_patch(obj: dict[str, Any], patch: Any) -> dict[str, Any]:
-    """The object after the patch; BadRequest if the patch is not an object."""
+    """The object after the patch, which shares with it what the patch leaves alone; BadRequest if the patch is none."""
     if not isinstance(patch, dict):
         kind = json.json_type(patch)
         raise BadRequest(f"error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]any")
@@ -25,4 +25,4 @@ def _merged(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
             made[key] = _merged(made.get(key), value)
         else:
             made[key] = meta.copy(value)
-    return {key: meta.copy(value) if key not in patch else value for key, value in made.items()}
+    return made

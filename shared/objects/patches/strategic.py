@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.errors import BadRequest, Invalid
-from shared.objects import json, meta
+from shared.objects import json
 from shared.objects.schema import Field, Struct
 
 Object = dict[str, Any]
@@ -22,16 +22,18 @@ _DELETE = "$deleteFromPrimitiveList/"
 
 
 def strategic_merge(struct: Struct, obj: Object, patch: Any) -> Object:
-    """The object after the patch. BadRequest for a malformed patch or directive, Invalid for a missing merge key."""
+    """The object after the patch, which shares with it what the patch leaves alone.
+
+    BadRequest for a malformed patch or directive, Invalid for a missing merge key.
+    """
     if not isinstance(patch, dict):
         kind = json.json_type(patch)
         raise BadRequest(f"error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]any")
-    target: Object = meta.copy(obj)
-    return _merge_map(struct, target, patch)
+    return _merge_map(struct, obj, patch)
 
 
 def _merge_map(struct: Struct | None, target: Object, patch: Object) -> Object:
-    """Merge into `target`, which is ours to change."""
+    """The merged map; `target` stays as it is."""
     directive = patch.get(_PATCH)
     if directive is not None:
         if directive == "replace":
@@ -41,6 +43,7 @@ def _merge_map(struct: Struct | None, target: Object, patch: Object) -> Object:
             return {}
         if directive != "merge":
             raise BadRequest(f"unknown patch type {directive!r} found in the $patch directive")
+    target = dict(target)
     _retain_keys(target, patch)
     ordered = _merge_ordered_lists(struct, target, patch)
     for key, value in patch.items():
@@ -78,6 +81,7 @@ def _merge_map_of(field: Field, present: Object, value: Object) -> Object:
     """A map with keys of the user's choosing: its values, not its keys, have a struct."""
     if field.struct is None or _PATCH in value:
         return _merge_map(None, present, value)
+    present = dict(present)
     for key, item in value.items():
         if item is None:
             present.pop(key, None)
