@@ -115,11 +115,13 @@ _syscall.restype = ctypes.c_long
 _long = ctypes.c_long
 
 
+_MACHINE = os.uname().machine
+
+
 def _number(name: str) -> int:
-    machine = os.uname().machine
-    if machine not in _COLUMN:
-        raise OSError(errno.ENOSYS, f"number of system call {name} is not known for {machine}")
-    return _NUMBERS[name][_COLUMN[machine]]
+    if _MACHINE not in _COLUMN:
+        raise OSError(errno.ENOSYS, f"number of system call {name} is not known for {_MACHINE}")
+    return _NUMBERS[name][_COLUMN[_MACHINE]]
 
 
 def _check(result: int, path: str | None = None) -> int:
@@ -232,6 +234,12 @@ def mount_setattr(
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     result = _syscall(_long(_MOUNT_SETATTR), _long(fd), b"", _long(flags), buffer, ctypes.c_size_t(len(attributes)))
     _check(result, "mount_setattr")
+
+
+def exchange(first: str, second: str) -> None:
+    """Exchange what two names of one file system stand for, in one step (renameat2(2), RENAME_EXCHANGE)."""
+    here, flags = ctypes.c_int(-100), ctypes.c_uint(2)
+    _check(_libc.renameat2(here, _path(first), here, _path(second), flags), second)
 
 
 def set_domain_name(name: str) -> None:

@@ -4,8 +4,9 @@ It is plain data. Part of it is durable (attempt numbers, terminations, back-off
 node, counts on where it was; the rest (hooks under way, stop deadlines) is rebuilt by deciding again.
 """
 
+import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -101,8 +102,13 @@ class ContainerRecord:
 
     def document(self) -> dict[str, Any]:
         """The durable part, ready for JSON."""
-        whole = asdict(self)
-        return {key: value for key, value in whole.items() if key not in _VOLATILE}
+        document = {name: getattr(self, name) for name in _DURABLE}
+        for name in _NESTED:
+            value = document[name]
+            document[name] = None if value is None else {key: getattr(value, key) for key in value.__slots__}
+        for name in ("resources", "allocated"):
+            document[name] = copy.deepcopy(document[name])
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -131,6 +137,7 @@ _VOLATILE = (
     "stop",
 )
 _DURABLE = tuple(name for name in ContainerRecord.__slots__ if name not in _VOLATILE)
+_NESTED = ("termination", "last", "backoff", "pull_backoff")
 
 
 @dataclass(slots=True)
