@@ -18,6 +18,16 @@ from shared.identity.pki import ensure_pki
 from tests.fakes.nats import NatsServer, free_port
 from tests.slowness import LIMIT_S
 
+# the collections that tests fill, and what the server itself keeps in them
+MADE_BY_TESTS = {
+    "/api/v1/nodes": "none",
+    "/api/v1/namespaces/default/configmaps": "kube-root-ca.crt",
+    "/api/v1/namespaces/default/pods": "none",
+    "/api/v1/namespaces/default/services": "kubernetes",
+    "/apis/apps/v1/namespaces/default/deployments": "none",
+    "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices": "kubernetes",
+}
+
 
 class ApiServerProcess:
     """Started as a context manager; `url`, `token`, `kubeconfig`. A second one may share port and data directory."""
@@ -30,7 +40,7 @@ class ApiServerProcess:
         self.pki = ensure_pki(directory, addresses=["127.0.0.1", "10.96.0.1"], names=["localhost", "kubernetes"])
         key = tokens.load_key(self.pki.service_account_key)
         self.token = tokens.issue(key, "tester", ["system:masters"], 3600)
-        self.kubeconfig = directory / "kubeconfig"
+        self.kubeconfig = directory / f"kubeconfig-{self.port}"
         self.kubeconfig.write_text(json.dumps(admin_kubeconfig(self.pki, self.url)))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,6 +87,21 @@ class ApiServerProcess:
         code = self._process.wait(timeout=LIMIT_S)
         self._process = None
         return code
+
+    def restore(self) -> None:
+        """Be as after the first start: running, and without the objects that a test made in `default`."""
+        if self._process is None:
+            self.start()
+        context = create_default_context(cafile=str(self.pki.ca_certificate))
+        connection = HTTPSConnection("127.0.0.1", self.port, context=context, timeout=LIMIT_S)
+        headers = {"Authorization": f"Bearer {self.token}"}
+        with contextlib.closing(connection):
+            for collection, kept in MADE_BY_TESTS.items():
+                query = f"?gracePeriodSeconds=0&fieldSelector=metadata.name!={kept}"
+                connection.request("DELETE", collection + query, headers=headers)
+                answer = connection.getresponse()
+                if answer.read() and answer.status != 200:
+                    raise RuntimeError(f"{collection} cannot be emptied: {answer.status}")
 
     def __enter__(self) -> Self:
         self.start()

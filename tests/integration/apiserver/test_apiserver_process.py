@@ -7,7 +7,7 @@ import io
 import os
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,14 @@ KUBECTL = Path(__file__).parents[3] / ".cache" / "tools" / "kubectl"
 
 
 @pytest.fixture
-def server(nats_server: NatsServer, tmp_path: Path) -> Iterator[ApiServerProcess]:
-    directory = tmp_path / "cluster"
-    directory.mkdir()
-    with ApiServerProcess(nats_server, directory) as started:
-        yield started
+def server(kept: ApiServerProcess) -> ApiServerProcess:
+    return kept
+
+
+@pytest.fixture
+def nats_server(kept: ApiServerProcess) -> NatsServer:
+    """The broker of that server."""
+    return kept.nats
 
 
 @contextlib.asynccontextmanager

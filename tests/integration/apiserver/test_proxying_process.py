@@ -19,9 +19,9 @@ from shared.bus.streams import BusStream, StreamServer
 from shared.identity.pki import ensure_pki
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
-from tests.integration.apiserver.test_apiserver_process import PODS, client, create, server
+from tests.integration.apiserver.test_apiserver_process import PODS, client, create, nats_server, server
 
-__all__ = ["server"]
+__all__ = ["nats_server", "server"]
 
 NODES = "/api/v1/nodes"
 

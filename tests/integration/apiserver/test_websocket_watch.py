@@ -3,15 +3,13 @@
 import asyncio
 import base64
 import ssl
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 
-from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
 from tests.integration.apiserver.test_apiserver_process import client, create
 from tests.slowness import LIMIT_S
@@ -22,11 +20,8 @@ BEARER = "base64url.bearer.authorization.k8s.io."
 
 
 @pytest.fixture
-def server(nats_server: NatsServer, tmp_path: Path) -> Iterator[ApiServerProcess]:
-    directory = tmp_path / "cluster"
-    directory.mkdir()
-    with ApiServerProcess(nats_server, directory) as started:
-        yield started
+def server(kept: ApiServerProcess) -> ApiServerProcess:
+    return kept
 
 
 async def event(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
