@@ -21,6 +21,8 @@ from tests.outcomes import FILE, closing_line, found
 COMPUTING = ("tests/unit", "tests/vm")
 # half the share of the processors when both lanes want them, and twice the time for everything
 NICENESS = 3
+# what takes longer is listed at the end
+LONG_S = 5.0
 SLOWNESS = "2"
 
 
@@ -55,7 +57,8 @@ def start(outcomes: Path, *arguments: str, output: IO[str] | None = None, nicene
         temporary = Path(tempfile.gettempdir()) / outcomes.name
         temporary.mkdir(exist_ok=True)
         environment["PYTEST_DEBUG_TEMPROOT"] = str(temporary)
-    command = [sys.executable, "-m", "pytest", "-o", f"cache_dir=.pytest_cache/{outcomes.name}", *arguments]
+    own = ("-o", f"cache_dir=.pytest_cache/{outcomes.name}", "--durations=30", f"--durations-min={LONG_S:g}")
+    command = [sys.executable, "-m", "pytest", *own, *arguments]
     stderr = None if output is None else subprocess.STDOUT
     return subprocess.Popen(["nice", "-n", str(niceness), *command], env=environment, stdout=output, stderr=stderr)
 

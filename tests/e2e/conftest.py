@@ -30,11 +30,9 @@ def cluster() -> Iterator[TestCluster]:
     data = Path("/var/tmp/wherry-e2e")
     wherry("down", "--data", str(data), "--wipe", check=False)
     shutil.rmtree(data, ignore_errors=True)
-    running = TestCluster(data)
+    running = TestCluster(data, {"WHERRY_NOT_READY_TOLERATION_SECONDS": "5"})
     try:
-        running.up(
-            *ADDRESSES, "--nodes", "3", "--example", str(EXAMPLE), env={"WHERRY_NOT_READY_TOLERATION_SECONDS": "5"}
-        )
+        running.up(*ADDRESSES, "--nodes", "3", "--example", str(EXAMPLE))
         yield running
     except AssertionError:
         print(running.logs())

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from shared.cli.supervise import running
 from shared.kernel.cgroups.groups import detect
+from tests.slowness import SLOWNESS
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".cache" / "tools"
@@ -30,13 +31,24 @@ Value = TypeVar("Value")
 Helm = Callable[..., str]
 """Runs helm with these arguments and returns what it prints."""
 
+_TIMEOUT = re.compile(r"^--timeout=(\d+)s$")
+
+
+def _on_this_machine(timeout: re.Match[str]) -> str:
+    return f"--timeout={int(int(timeout[1]) * SLOWNESS)}s"
+
 
 def wherry(
     *arguments: str, check: bool = True, timeout: float = 300, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the `wherry` command of this checkout."""
     result = subprocess.run(
-        [*WHERRY, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=os.environ | (env or {})
+        [*WHERRY, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout * SLOWNESS,
+        env=os.environ | (env or {}),
     )
     if check and result.returncode != 0:
         raise AssertionError(f"wherry {' '.join(arguments)} failed:\n{result.stdout}\n{result.stderr}")
@@ -44,7 +56,9 @@ def wherry(
 
 
 def until(probe: Callable[[], Value], what: str, limit_s: float = 60.0) -> Value:
-    """Call `probe` until it returns something true, and return that; fail with `what` after the limit."""
+    """Call `probe` until it returns something true, and return that; fail with `what` after the limit, which is that
+    of a machine of the usual speed."""
+    limit_s *= SLOWNESS
     deadline = time.monotonic() + limit_s
     while True:
         value = probe()
@@ -64,7 +78,8 @@ class Kubectl:
 
     def command(self, *arguments: str) -> list[str]:
         namespace = ["-n", self.namespace] if self.namespace else []
-        return [str(TOOLS / "kubectl"), "--kubeconfig", str(self.kubeconfig), *namespace, *arguments]
+        patient = [_TIMEOUT.sub(_on_this_machine, argument) for argument in arguments]
+        return [str(TOOLS / "kubectl"), "--kubeconfig", str(self.kubeconfig), *namespace, *patient]
 
     def run(
         self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 120
@@ -74,7 +89,7 @@ class Kubectl:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * SLOWNESS,
             env=self.environment(),
         )
         if check and result.returncode != 0:
@@ -114,13 +129,15 @@ class TestCluster:
 
     __test__ = False
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, environment: dict[str, str] | None = None) -> None:
+        """`environment` is what every start of its processes is given, also those after a stop or a restore."""
         self.data = data
+        self.environment = environment or {}
         self.run = Path("/run/wherry-wtest")
         self.kubectl = Kubectl(data / "kubeconfig")
 
-    def up(self, *arguments: str, env: dict[str, str] | None = None) -> str:
-        return wherry("up", "--data", str(self.data), *arguments, env=env).stdout
+    def up(self, *arguments: str) -> str:
+        return wherry("up", "--data", str(self.data), *arguments, env=self.environment).stdout
 
     def down(self, *arguments: str) -> None:
         wherry("down", "--data", str(self.data), *arguments)

@@ -181,7 +181,7 @@ def test_down_and_up_again_keep_the_state(cluster: TestCluster) -> None:
     cluster.kubectl("create", "configmap", "kept", "--from-literal=a=b")
     cluster.down()
     assert leftovers() == []
-    cluster.up(*ADDRESSES, env={"WHERRY_NOT_READY_TOLERATION_SECONDS": "5"})
+    cluster.up(*ADDRESSES)
     assert cluster.kubectl.json("get", "configmap", "kept")["data"] == {"a": "b"}
     hello = Kubectl(cluster.kubectl.kubeconfig, "hello")
     hello("rollout", "status", "deployment/web", "--timeout=120s")
