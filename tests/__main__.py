@@ -60,7 +60,9 @@ def start(outcomes: Path, *arguments: str, output: IO[str] | None = None, nicene
     own = ("-o", f"cache_dir=.pytest_cache/{outcomes.name}", "--durations=30", f"--durations-min={LONG_S:g}")
     command = [sys.executable, "-m", "pytest", *own, *arguments]
     stderr = None if output is None else subprocess.STDOUT
-    return subprocess.Popen(["nice", "-n", str(niceness), *command], env=environment, stdout=output, stderr=stderr)
+    # SIGINT, by which pytest tidies up, is ignored below a shell's background job unless somebody turns it on again
+    started = ["env", "--default-signal=INT", "nice", "-n", str(niceness), *command]
+    return subprocess.Popen(started, env=environment, stdout=output, stderr=stderr)
 
 
 if __name__ == "__main__":
