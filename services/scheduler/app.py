@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -23,7 +24,7 @@ from services.scheduler.volumes import VolumeView
 from shared.bus.api import ApiClient
 from shared.bus.connection import connect
 from shared.bus.recorder import EventRecorder
-from shared.errors import ApiError, BusError
+from shared.errors import ApiError, BusError, StorageFull
 from shared.events.subjects import Ref, resource_filter
 from shared.objects import meta, times
 from shared.objects.volumebinding import CLAIMS, CLASSES, SELECTED_NODE, VOLUMES
@@ -34,10 +35,14 @@ from shared.state.leases import Leases
 from shared.state.log import StateLog
 from shared.state.streams import STATE
 
+log = logging.getLogger(__name__)
+
 SCHEDULER_NAME = "default-scheduler"
 # Enough to fill several batches, few enough that a pod that has just arrived does not wait for thousands before it.
 ROUND = 400
 LEADER_TTL_S = 5
+# after a round that failed, because the bus is away or its disk full
+PAUSE_S = 1.0
 FOLLOWED = (("", "nodes"), ("", "pods"), ("", "namespaces"), CLAIMS, VOLUMES, CLASSES)
 
 
@@ -54,7 +59,11 @@ class Scheduler:
         self.queue = SchedulingQueue()
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self.wake = asyncio.Event()
-        cache.on_change(self.take)
+        self._unsubscribe = cache.on_change(self.take)
+
+    def close(self) -> None:
+        """Follow the cache no longer."""
+        self._unsubscribe()
 
     def take(self, change: Change) -> None:
         """Follow the cache; called with every change in order."""
@@ -96,7 +105,12 @@ class Scheduler:
                     async with asyncio.timeout(None if due is None else due - now):
                         await self.wake.wait()
                 continue
-            await self.round(now)
+            try:
+                await self.round(now)
+            except (BusError, StorageFull) as exc:
+                # what was written of it all the same comes by the cache; until then its revision refuses another write
+                log.warning("a round was given up, trying again: %s", exc)
+                await asyncio.sleep(PAUSE_S)
 
     async def round(self, now: float) -> None:
         """One round: the most important waiting pods against one snapshot."""
@@ -212,11 +226,13 @@ async def main(service: Service) -> None:
             async with leases.leadership("scheduler", identity, LEADER_TTL_S) as lost:
                 recorder = EventRecorder(api, SCHEDULER_NAME)
                 scheduler = Scheduler(StateLog(bus), cache, api, recorder)
-                async with asyncio.TaskGroup() as group:
-                    tasks = [
-                        group.create_task(recorder.run(), name="events"),
-                        group.create_task(scheduler.run(), name="rounds"),
-                    ]
-                    await lost.wait()
-                    for task in tasks:
-                        task.cancel()
+                # the next leadership begins with another one
+                with contextlib.closing(scheduler):
+                    async with asyncio.TaskGroup() as group:
+                        tasks = [
+                            group.create_task(recorder.run(), name="events"),
+                            group.create_task(scheduler.run(), name="rounds"),
+                        ]
+                        await lost.wait()
+                        for task in tasks:
+                            task.cancel()

@@ -204,7 +204,8 @@ class Underlay:
                 raise
             present = [route for route in routes.routes(connection) if route.destination == destination]
             if not any(route.index == bridge.index for route in present):
-                raise NetworkError(f"route to {destination}: the machine has another one already") from exc
+                text = "the machine has another one already; choose other networks with --pod-cidr and --service-cidr"
+                raise NetworkError(f"route to {destination}: {text}") from exc
 
     def _masquerade(self) -> None:
         change = nftables.Transaction(self._table)

@@ -44,7 +44,7 @@ def decode(data: bytes, sequence: int = 0) -> Floor:
     except msgspec.DecodeError as exc:
         raise StateError(f"message on {FLOOR} is no floor: {exc}") from exc
     if decoded.v != VERSION:
-        raise StateError(f"message on {FLOOR} has version {decoded.v}")
+        raise StateError(f"message on {FLOOR} has version {decoded.v}, this release knows {VERSION}")
     return Floor(decoded.floor, decoded.purged, sequence)
 
 
