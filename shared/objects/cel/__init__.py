@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.objects.cel import types
+from shared.objects.cel import costs, types
 from shared.objects.cel.checking import check
+from shared.objects.cel.costs import Bound
 from shared.objects.cel.errors import BudgetError, CelError, CompilationError, EvaluationError, Issue
 from shared.objects.cel.evaluating import PER_CALL, Budget, Frame, Lazy, LazyMap, build
 from shared.objects.cel.library import kubernetes
@@ -51,6 +52,14 @@ def compile(expression: str, variables: Mapping[str, Type]) -> Program:  # noqa:
     return Program(expression, tree, check(expression, tree, variables, kubernetes()), variables)
 
 
+def worst_cost(expression: str, variables: Mapping[str, Type], bounds: Mapping[str, Bound]) -> int:
+    """The most that an expression may cost on values as large as `bounds` allow; CompilationError as in `compile`."""
+    tree = parse(expression)
+    kinds: dict[int, Type] = {}
+    check(expression, tree, variables, kubernetes(), kinds)
+    return costs.worst_cost(tree, kinds, bounds)
+
+
 __all__ = [
     "PER_CALL",
     "Budget",
@@ -65,4 +74,5 @@ __all__ = [
     "Type",
     "compile",
     "types",
+    "worst_cost",
 ]

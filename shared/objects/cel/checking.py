@@ -50,12 +50,15 @@ TYPE_NAMES: dict[str, tuple[str, Type]] = {
 """What names of types stand for: the name that type(x) answers, and the type itself."""
 
 
-def check(text: str, tree: Node, variables: Mapping[str, Type], library: Library) -> Type:
+def check(
+    text: str, tree: Node, variables: Mapping[str, Type], library: Library, kinds: dict[int, Type] | None = None
+) -> Type:
     """The type of an expression; CompilationError with every issue found.
 
-    Calls of namespaced functions such as math.greatest(...) are marked as such in the tree.
+    Calls of namespaced functions such as math.greatest(...) are marked as such in the tree. The types of all parts are
+    written to `kinds`, by the ids of their nodes.
     """
-    checker = _Checker(variables, library)
+    checker = _Checker(variables, library, kinds if kinds is not None else {})
     result = checker.visit(tree)
     if checker.issues:
         raise CompilationError(text, sorted(set(checker.issues)))
@@ -63,7 +66,8 @@ def check(text: str, tree: Node, variables: Mapping[str, Type], library: Library
 
 
 class _Checker:
-    def __init__(self, variables: Mapping[str, Type], library: Library) -> None:
+    def __init__(self, variables: Mapping[str, Type], library: Library, kinds: dict[int, Type]) -> None:
+        self.kinds = kinds
         self.scopes: list[Mapping[str, Type]] = [variables]
         self.library = library
         self.issues: list[Issue] = []
@@ -81,24 +85,27 @@ class _Checker:
     def visit(self, node: Node) -> Type:
         match node:
             case Literal():
-                return _LITERALS[type(node.value)]
+                found = _LITERALS[type(node.value)]
             case Ident():
-                return self.ident(node)
+                found = self.ident(node)
             case Select():
-                return self.select(node)
+                found = self.select(node)
             case Call():
-                return self.call(node)
+                found = self.call(node)
             case ListLiteral():
-                return self.list(node)
+                found = self.list(node)
             case MapLiteral():
-                return self.map(node)
+                found = self.map(node)
             case Message():
-                return self.message(node)
+                found = self.message(node)
             case Loop():
-                return self.loop(node)
+                found = self.loop(node)
             case Bind():
-                return self.bind(node)
-        raise AssertionError(f"unknown node {node!r}")
+                found = self.bind(node)
+            case _:
+                raise AssertionError(f"unknown node {node!r}")
+        self.kinds[id(node)] = found
+        return found
 
     def ident(self, node: Ident) -> Type:
         found = self.variable(node.name)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shared.objects import registry
-from shared.objects.custom import jsonpath, ruling, structural, structure
+from shared.objects.custom import budgets, jsonpath, ruling, structural, structure
 from shared.objects.validation import names
 from shared.objects.validation.causes import Cause, duplicate, forbidden, invalid, one_of, required, unsupported
 
@@ -64,7 +64,22 @@ def update(definition: Object, old: Object) -> list[Cause]:
     found += _immutable("spec.group", spec.get("group"), before.get("group"))
     plural = (spec.get("names") or {}).get("plural"), (before.get("names") or {}).get("plural")
     found += _immutable("spec.names.plural", *plural)
-    return found + stored_versions(definition)
+    return found + stored_versions(definition) + costs(definition, old)
+
+
+def costs(definition: Object, old: Object | None = None) -> list[Cause]:
+    """Rules that may cost too much; versions whose schema is the same as in `old` may have been accepted before there
+    was a limit, and stay."""
+    versions = (definition.get("spec") or {}).get("versions") or []
+    known = {one.get("name"): one.get("schema") for one in ((old or {}).get("spec") or {}).get("versions") or ()}
+    found: list[Cause] = []
+    for path, (version,) in _hoisted(versions, "schema", "validation") if versions else ():
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        where = f"{path}.openAPIV3Schema"
+        if not schema or known.get(version.get("name")) == version.get("schema") or structure.validate(schema, where):
+            continue
+        found += budgets.validate(structural.compile(schema), where)
+    return found
 
 
 def stored_versions(definition: Object) -> list[Cause]:

@@ -40,8 +40,10 @@ def validate_create(resource: Resource, obj: Object) -> list[Cause]:
     """What is wrong with a new object, in no particular order; an empty list if it may be stored."""
     if resource.schema.custom is not None:
         return metadata.create(resource, obj) + resource.schema.custom.validate(obj, None)
-    validate = _create(resource)
-    return metadata.create(resource, obj) + (validate(obj) if validate is not None else [])
+    found = metadata.create(resource, obj)
+    for validate in (_create(resource), _NEW.get((resource.group, resource.kind))):
+        found += validate(obj) if validate is not None else []
+    return found
 
 
 def _create(resource: Resource) -> Callable[[Object], list[Cause]] | None:
@@ -119,6 +121,17 @@ def _definition_status(definition: Object) -> list[Cause]:
 
     return definitions.stored_versions(definition)
 
+
+def _definition_costs(definition: Object) -> list[Cause]:
+    from shared.objects.custom import definitions
+
+    return definitions.costs(definition)
+
+
+_NEW: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition_costs,
+}
+"""What holds for new objects alone; on updates what was accepted once must stay so."""
 
 _STATUS: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition_status,

@@ -309,7 +309,7 @@ async def test_rules_are_checked_on_writes(api: MemoryApi) -> None:
     rules = [
         {
             "rule": "self.seats <= self.most",
-            "messageExpression": "'at most ' + string(self.most)",
+            "messageExpression": "'at most %d'.format([self.most])",
             "fieldPath": ".seats",
         },
         {"rule": "self.seats >= oldSelf.seats", "message": "seats are never removed", "reason": "FieldValueForbidden"},
