@@ -40,16 +40,13 @@ def _stored(group: str, version: str, plural: str) -> Resource:
     return found
 
 
-@lru_cache(maxsize=256)
-def _as_written(resource: Resource) -> Resource:
-    """A custom resource as it is stored is never what it is served as: schemas, and with them defaults, change."""
-    return dataclasses.replace(resource)
-
-
+# bounded, because custom resources come and go
+@lru_cache(maxsize=1024)
 def storage_of(resource: Resource) -> Resource:
     """The resource an object is stored as."""
     if resource.schema.custom is not None:
-        return _as_written(resource)
+        # a custom resource as it is stored is never what it is served as: schemas, and with them defaults, change
+        return dataclasses.replace(resource)
     if is_event(resource) and resource.group:
         return _stored("", "v1", "events")
     return _stored("autoscaling", "v2", AUTOSCALERS) if is_old_autoscaler(resource) else resource
@@ -57,6 +54,8 @@ def storage_of(resource: Resource) -> Resource:
 
 def to_storage(resource: Resource, obj: Object) -> Object:
     """The stored form of an object of a resource."""
+    if storage_of(resource) is resource:
+        return obj
     if resource.schema.custom is not None:
         return resource.schema.custom.to_storage(obj)
     if is_old_autoscaler(resource):
@@ -64,8 +63,6 @@ def to_storage(resource: Resource, obj: Object) -> Object:
         # an autoscaler of the first version may leave its only metric unstated, the second one states it
         defaults.apply_defaults(storage_of(resource), stored)
         return stored
-    if not is_event(resource) or not resource.group:
-        return obj
     renamed = {new: old for old, new in EVENT_FIELDS}
     stored = {renamed.get(key, key): value for key, value in obj.items()}
     return stored | {"apiVersion": "v1", "kind": "Event"}
@@ -73,12 +70,12 @@ def to_storage(resource: Resource, obj: Object) -> Object:
 
 def from_storage(resource: Resource, obj: Object) -> Object:
     """The served form of a stored object."""
+    if storage_of(resource) is resource:
+        return obj
     if resource.schema.custom is not None:
         return resource.schema.custom.view(obj)
     if is_old_autoscaler(resource):
         return conversion.autoscaler_v1(obj)
-    if not is_event(resource) or not resource.group:
-        return obj
     renamed = dict(EVENT_FIELDS)
     served = {renamed.get(key, key): value for key, value in obj.items()}
     for name in ("reportingController", "reportingInstance"):

@@ -10,6 +10,7 @@ from shared.errors import ApiError, BadRequest
 from shared.objects import decoding, json, protobuf, schema
 from shared.objects.json import Decoded
 from shared.objects.registry import Resource
+from shared.objects.repetition import pack
 from shared.objects.schema import Struct
 
 # what decodes in a few milliseconds
@@ -29,18 +30,39 @@ def validation_level(request: Request) -> str:
     return level
 
 
-def decode(request: Request, resource: Resource) -> Object:
-    """The object of a create or update body; unknown and repeated fields are dropped, warned about or refused."""
+def decode(request: Request, resource: Resource, old: Object | None = None) -> Object:
+    """The object of a create or update body; unknown and repeated fields are dropped, warned about or refused.
+
+    With `old`, the object as it is stored, it shares with that the parts that the client sends as he was given them.
+    """
     obj, duplicates = _read(request, resource.kind, MEDIA_TYPES if resource.schema.custom is None else TEXT_TYPES)
     decoding.claim_kind(resource.schema, obj)
     keep_reset(obj)
-    problems = [*duplicates, *decoding.conform(resource.schema, obj)]
+    if old is None:
+        unknown = decoding.conform(resource.schema, obj)
+    else:
+        _share(obj, old)
+        unknown = decoding.conform_changed(resource.schema, obj, old)
+    problems = [*duplicates, *unknown]
     level = validation_level(request)
     if problems and level == "Strict":
         raise decoding.strict_error(resource.schema, problems)
     if level != "Ignore":
         request.warnings.extend(problems)
     return obj
+
+
+def _share(obj: Object, old: Object) -> None:
+    """Take parts that are equal to stored ones, to the order of their fields, from there; in place.
+
+    A client that changes an object sends all of it, and what was stored is in form, has its defaults and is valid.
+    """
+    for name, value in obj.items():
+        before = old.get(name)
+        if name == "metadata" and isinstance(value, dict):
+            _share(value, old[name])
+        elif isinstance(value, dict | list) and value == before and pack(value) == pack(before):
+            obj[name] = before
 
 
 def decode_as(request: Request, api_version: str, kind: str, older: Sequence[str] = ()) -> Object:

@@ -5,7 +5,7 @@ which fields, and that a write which changes nothing but times is none.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from services.apiserver import conversion, strategies
 from services.apiserver.protocol import Object, Request
@@ -14,6 +14,7 @@ from shared.objects.managed import APPLY, UPDATE, Manager
 from shared.objects.registry import Resource
 
 FIELD = "managedFields"
+USUAL_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,13 @@ def _without_entries(obj: Object) -> Object:
 
 
 def _manager(request: Request, resource: Resource, operation: str, subresource: str) -> Manager:
-    name = managed.manager_name(request.query.get("fieldManager"), request.agent)
-    return Manager(name, operation, resource.api_version, subresource)
+    asked, agent = request.query.get("fieldManager"), request.agent
+    name = _known_name if len(asked) + len(agent) <= USUAL_LENGTH else managed.manager_name
+    return Manager(name(asked, agent), operation, resource.api_version, subresource)
+
+
+# a client sends the same ones with every request; a long one is nobody's habit
+_known_name = lru_cache(maxsize=1024)(managed.manager_name)
 
 
 @cache

@@ -120,7 +120,7 @@ class Writer:
 
     async def update(self, request: Request, target: Target) -> Outcome:
         resource = target.resource
-        obj = decoding.decode(request, resource)
+        obj = decoding.decode(request, resource, self._shared(resource, target))
         _set_namespace(resource, obj, target.namespace)
         _check_name(obj, target.name)
         expected = expected_revision(obj)
@@ -140,6 +140,13 @@ class Writer:
             obj = next(sent)
             obj["metadata"].pop("resourceVersion", None)
             return item(resource, await self.store_new(request, resource, target.namespace, obj), 201)
+
+    def _shared(self, resource: Resource, target: Target) -> Object | None:
+        """The object with which the one that takes its place may share parts."""
+        if strategies.key(resource) not in strategies.SHARING:
+            return None
+        record = self.store.peek(resource, target.namespace, target.name)
+        return record.object if record is not None else None
 
     async def patch(self, request: Request, target: Target) -> Outcome:
         resource = target.resource

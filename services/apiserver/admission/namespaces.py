@@ -4,6 +4,7 @@ from services.apiserver import strategies
 from services.apiserver.failures import forbidden
 from services.apiserver.protocol import Object
 from services.apiserver.store import Store
+from shared.events.subjects import Ref
 from shared.objects import registry
 from shared.objects.registry import Resource
 
@@ -13,7 +14,8 @@ IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 async def require_active(store: Store, resource: Resource, obj: Object) -> None:
     """NotFound if the namespace of a new object is missing, Forbidden if it is being terminated."""
     name = obj["metadata"]["namespace"]
-    record = await store.get(namespaces(), "", name)
+    # nearly always there, and then nobody need wait
+    record = store.state.cache.get(Ref("", "namespaces", "", name)) or await store.get(namespaces(), "", name)
     if "deletionTimestamp" not in record.object["metadata"]:
         return
     cause = {

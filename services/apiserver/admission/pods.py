@@ -1,14 +1,16 @@
 """What every pod gets at creation: a limited stay on a failing node, and a priority (plugins DefaultTolerationSeconds
 and Priority)."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.failures import forbidden
 from services.apiserver.protocol import Object
 from services.apiserver.store import Store
-from shared.objects import registry
+from shared.events.subjects import Ref
 from shared.objects.registry import Resource
+from shared.state.cache import Record
 
 CLASSES = ("scheduling.k8s.io", "priorityclasses")
 TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -87,13 +89,16 @@ def check_default_class(store: Store, asked: Attributes) -> None:
 
 def _class(store: Store, name: str) -> Object | None:
     """The class of that name, or the cluster's default one for an empty name."""
-    classes = registry.by_plural("scheduling.k8s.io", "v1", "priorityclasses")
-    if classes is None:
-        return None
     if name:
-        record = store.peek(classes, "", name)
+        record = store.state.cache.get(Ref(*CLASSES, "", name))
         return record.object if record is not None else None
-    defaults = [one.object for one in store.list_objects(classes) if _is_default(one.object)]
+    return _default(tuple(store.state.cache.list(*CLASSES)))
+
+
+@lru_cache(maxsize=4)
+def _default(classes: tuple[Record, ...]) -> Object | None:
+    """The highest of the classes that are marked as the default; they seldom change, and every pod asks."""
+    defaults = [one.object for one in classes if _is_default(one.object)]
     return max(defaults, key=lambda one: int(one.get("value", 0)), default=None)
 
 

@@ -6,6 +6,7 @@ from services.apiserver.failures import forbidden
 from services.apiserver.protocol import Object
 from services.apiserver.store import Store
 from shared.errors import NotFound
+from shared.events.subjects import Ref
 from shared.objects import meta, registry
 from shared.objects.registry import Resource
 from shared.objects.repetition import pack, unpack
@@ -35,7 +36,9 @@ async def account_of(store: Store, resource: Resource, pod: Object) -> Account |
     name = spec.get("serviceAccountName") or spec.get("serviceAccount") or DEFAULT
     namespace = pod["metadata"]["namespace"]
     try:
-        account = (await store.get(serviceaccounts(), namespace, name)).object
+        # nearly always there, and then nobody need wait
+        known = store.state.cache.get(Ref("", "serviceaccounts", namespace, name))
+        account = (known or await store.get(serviceaccounts(), namespace, name)).object
     except NotFound:
         why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
         raise forbidden(resource, pod["metadata"].get("name", ""), why) from None

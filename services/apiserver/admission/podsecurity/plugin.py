@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from services.apiserver.admission.podsecurity import levels
@@ -12,6 +13,7 @@ from services.apiserver.failures import forbidden, invalid
 from services.apiserver.protocol import Object
 from services.apiserver.store import Store
 from shared.events.subjects import Ref
+from shared.state.cache import Record
 
 POD = ("", "pods")
 NAMESPACE = ("", "namespaces")
@@ -114,8 +116,14 @@ class PodSecurity:
 
     def _policy(self, asked: Attributes) -> Policy:
         record = self.store.state.cache.get(Ref("", "namespaces", "", asked.namespace))
-        labels = _labels(record.object if record is not None else None)
-        return levels.policy_of(labels) if levels.is_labelled(labels) else levels.NOTHING
+        return levels.NOTHING if record is None else _policy_of(record)
+
+
+@lru_cache(maxsize=256)
+def _policy_of(namespace: Record) -> Policy:
+    """What a namespace demands; worked out once for all pods that are made in it."""
+    labels = _labels(namespace.object)
+    return levels.policy_of(labels) if levels.is_labelled(labels) else levels.NOTHING
 
 
 def _warn(asked: Attributes, demand: Demand, metadata: Object, spec: Object) -> None:
