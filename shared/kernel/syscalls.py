@@ -335,24 +335,43 @@ def unshared(kinds: int) -> Iterator[None]:
     They end with the block unless something keeps them. A thread that cannot return would act in the wrong place ever
     after, so the process ends then.
     """
-    own = {
+    with _returning(kinds):
+        unshare(kinds)
+        yield
+
+
+@contextmanager
+def inside(namespaces: dict[int, int]) -> Iterator[None]:
+    """Be in these namespaces (descriptors by CLONE_NEW...) for a while, of this thread only."""
+    with _returning(sum(namespaces)):
+        for kind, fd in namespaces.items():
+            setns(fd, kind)
+        yield
+
+
+def namespace_files(kinds: int) -> dict[int, int]:
+    """Descriptors of the namespaces that this thread is in, by CLONE_NEW...; the caller closes them."""
+    return {
         kind: os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
         for kind, name in _NAMESPACE_FILES.items()
         if kinds & kind
     }
+
+
+@contextmanager
+def _returning(kinds: int) -> Iterator[None]:
+    own = namespace_files(kinds)
     try:
-        unshare(kinds)
-        try:
-            yield
-        finally:
-            try:
-                for kind, fd in own.items():
-                    setns(fd, kind)
-            except OSError:
-                os.abort()
+        yield
     finally:
-        for fd in own.values():
-            os.close(fd)
+        try:
+            for kind, fd in own.items():
+                setns(fd, kind)
+        except OSError:
+            os.abort()
+        finally:
+            for fd in own.values():
+                os.close(fd)
 
 
 @contextmanager

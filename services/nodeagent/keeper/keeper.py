@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from services.nodeagent.keeper import namespaces
 from services.nodeagent.keeper.births import Birth
 from services.nodeagent.keeper.container import Container
 from services.nodeagent.keeper.containers import RETRY_FIRST_S, RETRY_MAX_S, Containers
@@ -20,6 +21,7 @@ from services.nodeagent.keeper.orphans import Orphans
 from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes
 from services.nodeagent.keeper.server import Connection, Server
 from services.nodeagent.keeper.sessions import Opened, Sessions
+from services.nodeagent.keeper.spares import Spares
 from services.nodeagent.keeper.store import Store
 from services.nodeagent.keeper.zygote import Zygote
 from services.nodeagent.runtime.model import (
@@ -79,7 +81,8 @@ class Keeper:
         self._loop = loop
         self._groups = groups
         self.zygote = Zygote()
-        self.sandboxes = Sandboxes(Store(directory, "sandboxes"), groups)
+        spares = Spares(loop, namespaces.furnish_spare)
+        self.sandboxes = Sandboxes(Store(directory, "sandboxes"), groups, spares)
         self.containers = Containers(loop, Store(directory, "containers"), groups, self.sandboxes, self.zygote)
         self.sessions = Sessions(loop, groups, self.sandboxes, self.containers)
         self.server = Server(loop, socket_path, self._handle)

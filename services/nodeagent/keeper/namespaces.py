@@ -13,7 +13,8 @@ import os
 import signal
 import socket
 
-from services.nodeagent.keeper import launch, pidfds
+from services.nodeagent.keeper import launch, pidfds, spares
+from services.nodeagent.keeper.spares import Spares
 from services.nodeagent.runtime.model import SandboxSpec
 from shared.kernel import netns, syscalls
 from shared.records import frozen
@@ -60,10 +61,16 @@ def default_sysctls(spec: SandboxSpec) -> dict[str, str]:
     return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": groups}
 
 
-def make(spec: SandboxSpec, kept: Kept) -> None:
-    """Make and keep them all, and set up what belongs to them. OSError, and then the caller releases what there is."""
+def make(spec: SandboxSpec, kept: Kept, ready: Spares) -> None:
+    """Make and keep them all, or take some that are `ready`, and set up what belongs to them. OSError, and then the
+    caller releases what there is."""
     if spec.user_range:
         _make_owned(spec, kept)
+        return
+    if kept.kinds == spares.KINDS:
+        with ready.new():
+            _name(spec, kept.kinds)
+            _keep(kept, "thread-self")
         return
     with syscalls.unshared(kept.kinds):
         _furnish(spec, kept.kinds)
@@ -80,10 +87,24 @@ def _keep(kept: Kept, process: str) -> None:
 def _furnish(spec: SandboxSpec, kinds: int) -> None:
     """From inside: loopback, host name, kernel parameters."""
     if kinds & syscalls.CLONE_NEWNET:
-        netns.raise_loopback()
-        for name, value in default_sysctls(spec).items():
-            with contextlib.suppress(OSError):
-                netns.write_sysctl(name, value)
+        _furnish_network(default_sysctls(spec))
+    _name(spec, kinds)
+
+
+def furnish_spare() -> None:
+    """From inside of namespaces for whatever pod."""
+    _furnish_network(default_sysctls(SandboxSpec("")))
+
+
+def _furnish_network(sysctls: dict[str, str]) -> None:
+    netns.raise_loopback()
+    for name, value in sysctls.items():
+        with contextlib.suppress(OSError):
+            netns.write_sysctl(name, value)
+
+
+def _name(spec: SandboxSpec, kinds: int) -> None:
+    """What is the pod's own: host name and the kernel parameters that it asks for."""
     if kinds & syscalls.CLONE_NEWUTS:
         socket.sethostname(spec.hostname or spec.id[:12])
     for name, value in spec.sysctls.items():

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from services.nodeagent.keeper import launch, namespaces, orphans, pause, pidfds
+from services.nodeagent.keeper.spares import Spares
 from services.nodeagent.keeper.store import Store, check_id
 from services.nodeagent.runtime.model import (
     InterfaceStats,
@@ -76,8 +77,9 @@ def _is_below(spec: SandboxSpec, level: str) -> bool:
 
 
 class Sandboxes:
-    def __init__(self, store: Store, groups: Groups) -> None:
+    def __init__(self, store: Store, groups: Groups, spares: Spares) -> None:
         self._store = store
+        self._spares = spares
         self._groups = groups
         self.held: dict[str, Sandbox] = {}
 
@@ -124,7 +126,7 @@ class Sandboxes:
         files = [(user.path, syscalls.CLONE_NEWUSER)] if user is not None else []
         kept = namespaces.Kept((*files, *self.namespaces(sandbox)))
         if kept.kinds:
-            namespaces.make(sandbox.spec, kept)
+            namespaces.make(sandbox.spec, kept, self._spares)
 
     def _make_shm(self, spec: SandboxSpec) -> None:
         directory = self.path(spec.id, "shm")

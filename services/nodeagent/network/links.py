@@ -87,15 +87,20 @@ def connect(
     network: ipaddress.IPv4Network,
     netns_path: str,
     bandwidth: Bandwidth | None,
+    *,
+    fresh: bool = False,
 ) -> None:
-    """Join the namespace to the bridge with the leased address; completes what an earlier attempt left half done."""
+    """Join the namespace to the bridge with the leased address; completes what an earlier attempt left half done.
+
+    For a `fresh` lease there was none, and nothing is looked for.
+    """
     mac = mac_of(lease.address)
     gateway = str(network[1])
     with open(netns_path, "rb") as namespace:
         with netns.enter(netns_path):
             inside = NetlinkSocket()
         with inside:
-            eth0 = links.find(inside, POD_LINK)
+            eth0 = None if fresh else links.find(inside, POD_LINK)
             if eth0 is None:
                 requests: list[Message] = [
                     links.add_veth(
@@ -109,7 +114,7 @@ def connect(
                     links.reflect(lease.link),
                     routes.add_neighbour(bridge.index, lease.address, mac),
                 ]
-                if links.find(connection, lease.link) is not None:
+                if not fresh and links.find(connection, lease.link) is not None:
                     connection.execute([links.delete(lease.link)])
                 connection.execute(requests)
                 eth0 = _existing(inside, POD_LINK)

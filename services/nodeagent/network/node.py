@@ -195,7 +195,7 @@ class NodeNetwork:
             link = f"veth{secrets.token_hex(4)}"
             lease = self._leases.claim(sandbox, node.network, link, address=ip, host_ports=host_ports)
         try:
-            pods.connect(self._worker.socket(), node.bridge, lease, node.network, netns_path, bandwidth)
+            self._connect(node, lease, netns_path, bandwidth, fresh=fresh)
             if fresh and lease.host_ports:
                 self._open_host_ports(lease)
         except BaseException:
@@ -204,6 +204,16 @@ class NodeNetwork:
                 self._leases.release(sandbox)
             raise
         return _address(node, lease)
+
+    def _connect(self, node: _Node, lease: Lease, netns_path: str, bandwidth: Bandwidth | None, *, fresh: bool) -> None:
+        connection = self._worker.socket()
+        try:
+            pods.connect(connection, node.bridge, lease, node.network, netns_path, bandwidth, fresh=fresh)
+        except NetlinkError as exc:
+            if not fresh or exc.errno != errno.EEXIST:
+                raise
+            # the lease is new, but the namespace is not: somebody has removed the former lease
+            pods.connect(connection, node.bridge, lease, node.network, netns_path, bandwidth)
 
     def _open_host_ports(self, lease: Lease) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from services.nodeagent.runtime.model import Resources, SandboxSpec
 from shared.errors import RuntimeFailure
 from shared.kernel import netns
-from tests.integration.runtime.conftest import Node
+from tests.integration.runtime.conftest import Node, eventually
 
 pytestmark = pytest.mark.root
 
@@ -154,3 +155,27 @@ async def test_a_containers_processes_have_an_id_on_the_node_and_one_inside(node
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     [ids] = [line.split()[1:] for line in lines if line.startswith("NSpid:")]
     assert ids == [str(pid), "1"]
+
+
+async def test_sandboxes_from_namespaces_made_in_advance_are_like_the_first(node: Node) -> None:
+    first = await node.sandbox("first", sysctls={"net.ipv4.ip_local_port_range": "1024 2000", "kernel.msgmax": "1234"})
+    assert node.process is not None
+    kept = f"/proc/{node.process.pid}/fd"
+
+    def spares() -> int:
+        links = (os.readlink(f"{kept}/{fd}") for fd in os.listdir(kept) if os.path.lexists(f"{kept}/{fd}"))
+        return sum(link.startswith("net:") for link in links)
+
+    await eventually(lambda: spares() > 1, "namespaces made in advance")
+    second = await node.sandbox("second", sysctls=first.sysctls)
+    look = "ip -o addr; hostname; cat /proc/sys/net/ipv4/ip_local_port_range /proc/sys/net/ipv4/ping_group_range"
+    look += " /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/msgmax; ls -l /proc/self/ns/"
+    outputs = []
+    for name in (first.id, second.id):
+        text = await node.shell(f"{look} | grep -E -v ' (cgroup|mnt|pid)'", name=f"in-{name}", sandbox_id=name)
+        outputs.append(text.replace(name, "NAME"))
+    numbers = [set(re.findall(r"\b(?:net|ipc|uts):\[(\d+)\]", output)) for output in outputs]
+    assert len(numbers[0]) == len(numbers[1]) == 3
+    assert not numbers[0] & numbers[1]
+    plain = [re.sub(r"\[\d+\]|\w{3} +\d+ \d\d:\d\d|^total.*", "", output, flags=re.MULTILINE) for output in outputs]
+    assert plain[0] == plain[1]
