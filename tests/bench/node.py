@@ -13,9 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from services.nodeagent.runtime.client import KeeperClient
 from services.nodeagent.runtime.model import ContainerSpec, Resources, SandboxSpec
 from shared.kernel.cgroups import groups
 from shared.kernel.underlay import Underlay
-from tests.bench import peers
+from tests.bench.beside import Others, beside
 from tests.bench.node_start import CLUSTER, Bench
 from tests.fakes.podlife import container, pod
 from tests.integration.nodeagent.conftest import KeptNode
@@ -33,33 +31,24 @@ from tests.integration.nodeagent.conftest import KeptNode
 ROUNDS = 40
 SLOW_ROUNDS = 8
 PARALLEL = 8
+TURNS = 3
 IDLE = 20
 PODS = 100
 Row = tuple[str, str]
 
 
 def main() -> int:
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp") as name:
         directory = Path(name)
-        rows += asyncio.run(ours(directory))
-        rows += asyncio.run(pods(directory, Bench(directory / "image").layer))
-        show(rows)
-        pid = os.fork()
-        if pid == 0:  # in a mount namespace of its own
-            code = 1
-            try:
-                peers.hide_second_generation()
-                for row in others(directory, directory / "image/layer"):
-                    show([row])
-                code = 0
-            except Exception:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(code)
-        failed = os.waitpid(pid, 0)[1]
-    return 1 if failed else 0
+        layer = Bench(directory / "image").layer
+        with beside(directory, layer) as others:
+            asyncio.run(ours(directory / "keeper", others))
+            asyncio.run(pods(directory, layer))
+            for name in others.slow:
+                show([(f"start -> exit of true, {name}", spread([others.seconds(name) for _ in range(SLOW_ROUNDS)]))])
+                rate = others.rate(name, SLOW_ROUNDS * 2, PARALLEL)
+                show([(f"containers a second, {PARALLEL} in parallel, {name}", f"{rate:.1f}")])
+    return 0
 
 
 def show(rows: list[Row]) -> None:
@@ -95,50 +84,68 @@ async def keeper(directory: Path) -> AsyncIterator[tuple[Bench, subprocess.Popen
             groups.detect(f"/{CLUSTER}/n").remove_all()
 
 
-async def ours(directory: Path) -> list[Row]:
-    async with keeper(directory / "keeper") as (bench, process):
+async def ours(directory: Path, others: Others) -> None:
+    """Ours and the quick ones in turns, so that what else the machine does touches all alike."""
+    async with keeper(directory) as (bench, process):
         await bench.runtime.create_sandbox(SandboxSpec("pod", cgroup="/pods/pod", netns_name=f"{CLUSTER}-pod"))
-        times = [await bench.container(f"a{number}", "/bin/true") for number in range(ROUNDS)]
-        rows = [("start -> exit of true, ours in the agent, in a pod", spread([ended for _started, ended in times]))]
-        rows.append(("the same with sandbox, group, veth and address", spread(await whole_pods(bench))))
-        rows.append((f"containers a second, {PARALLEL} in parallel, ours", f"{await throughput(bench):.1f}"))
-        rows.append(("memory of an idle container beside its process, ours", f"{await idle(bench, process):.2f} MiB"))
-        return rows
+        times: dict[str, list[float]] = {}
+        async with pod_network(bench) as network:
+            for number in range(ROUNDS):
+                alone = (await bench.container(f"a{number}", "/bin/true"))[1]
+                times.setdefault("ours in the agent, in a pod", []).append(alone)
+                whole = await whole_pod(bench, network, number)
+                times.setdefault("the same with sandbox, group, veth and address", []).append(whole)
+                for name in others.quick:
+                    times.setdefault(name, []).append(others.seconds(name))
+        show([(f"start -> exit of true, {name}", spread(seconds)) for name, seconds in times.items()])
+        rates: dict[str, list[float]] = {}
+        for turn in range(TURNS):
+            rates.setdefault("ours", []).append(await throughput(bench, turn))
+            for name in others.quick:
+                rates.setdefault(name, []).append(others.rate(name, ROUNDS, PARALLEL))
+        for name, found in rates.items():
+            show([(f"containers a second, {PARALLEL} in parallel, {name}", f"{statistics.median(found):.1f}")])
+        show([("memory of an idle container beside its process, ours", f"{await idle(bench, process):.2f} MiB")])
 
 
-async def whole_pods(bench: Bench) -> list[float]:
-    """Sandbox, network and a container that ends, as the agent makes them one after the other."""
+@asynccontextmanager
+async def pod_network(bench: Bench) -> AsyncIterator[NodeNetwork]:
+    """The network of a node, in a namespace of its own."""
     underlay = Underlay("bnode", "10.115.0.0/24", pod_cidr="10.116.0.0/16", service_cidr="10.117.0.0/16")
     try:
         address = underlay.up(["n-1"])["n-1"]
         namespace = underlay.namespace("n-1")
         network = NodeNetwork(bench.directory / "network", namespace=namespace, cluster_cidr="10.116.0.0/16")
         await network.setup("10.116.1.0/24", address)
-        times = []
-        for number in range(ROUNDS):
-            begin = time.perf_counter()
-            name = f"w{number}"
-            limits = Resources(memory_bytes=256 << 20, cpu_shares=100)
-            spec = SandboxSpec(name, cgroup=f"/pods/{name}", netns_name=f"{CLUSTER}-{name}", resources=limits)
-            state = await bench.runtime.create_sandbox(spec)
-            await network.attach(name, state.netns_path)
-            await bench.container(f"c{number}", "/bin/true", sandbox=name)
-            times.append(time.perf_counter() - begin)
-            await network.detach(name)
-            await bench.runtime.remove_sandbox(name)
+        yield network
         await network.close()
-        return times
     finally:
         underlay.down()
 
 
-async def throughput(bench: Bench) -> float:
+async def whole_pod(bench: Bench, network: NodeNetwork, number: int) -> float:
+    """Sandbox, network and a container that ends, as the agent makes them one after the other."""
+    begin = time.perf_counter()
+    name = f"w{number}"
+    limits = Resources(memory_bytes=256 << 20, cpu_shares=100)
+    spec = SandboxSpec(name, cgroup=f"/pods/{name}", netns_name=f"{CLUSTER}-{name}", resources=limits)
+    state = await bench.runtime.create_sandbox(spec)
+    await network.attach(name, state.netns_path)
+    await bench.container(f"c{number}", "/bin/true", sandbox=name)
+    taken = time.perf_counter() - begin
+    await network.detach(name)
+    await bench.runtime.remove_sandbox(name)
+    return taken
+
+
+async def throughput(bench: Bench, turn: int = 0) -> float:
     limit = asyncio.Semaphore(PARALLEL)
 
     async def one(number: int) -> None:
         async with limit:
-            await bench.container(f"p{number}", "/bin/true")
-            await bench.runtime.remove_container(f"p{number}")
+            name = f"p{turn}-{number}"
+            await bench.container(name, "/bin/true")
+            await bench.runtime.remove_container(name)
 
     begin = time.perf_counter()
     async with asyncio.TaskGroup() as group:
@@ -164,7 +171,7 @@ def private_memory(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
-async def pods(directory: Path, layer: Path) -> list[Row]:
+async def pods(directory: Path, layer: Path) -> None:
     """The agent's whole way for a pod, with a real keeper and no network: one by one, and a hundred at once."""
     home = directory / "agent"
     home.mkdir()
@@ -175,10 +182,11 @@ async def pods(directory: Path, layer: Path) -> list[Row]:
     try:
         alone = [await running(node, [f"one-{number}"]) for number in range(SLOW_ROUNDS)]
         together = await running(node, [f"many-{number}" for number in range(PODS)])
-        return [
+        rows = [
             ("pod create -> Running in the agent, one by one", spread([seconds for one in alone for seconds in one])),
             (f"pod create -> Running in the agent, {PODS} at once", spread(together)),
         ]
+        show(rows)
     finally:
         for path in node.pod_paths():
             node.delete(path.rpartition("/")[2], grace=0)
@@ -212,27 +220,6 @@ async def running(node: KeptNode, names: list[str]) -> list[float]:
 async def until(condition: Callable[[], Any]) -> None:
     while not condition():
         await asyncio.sleep(0.001)
-
-
-def others(directory: Path, layer: Path) -> Iterator[Row]:
-    with peers.peers(directory, layer) as found:
-        for name, run in found.items():
-            rounds = SLOW_ROUNDS if name.startswith(("docker", "podman")) else ROUNDS
-            run("warm")
-            yield f"start -> exit of true, {name}", spread([timed(run, f"t{number}") for number in range(rounds)])
-        for name, run in found.items():
-            rounds = SLOW_ROUNDS * 2 if name.startswith(("docker", "podman")) else ROUNDS
-            begin = time.perf_counter()
-            with ThreadPoolExecutor(PARALLEL) as pool:
-                list(pool.map(run, [f"p{number}" for number in range(rounds)]))
-            rate = rounds / (time.perf_counter() - begin)
-            yield f"containers a second, {PARALLEL} in parallel, {name}", f"{rate:.1f}"
-
-
-def timed(run: peers.Run, identity: str) -> float:
-    begin = time.perf_counter()
-    run(identity)
-    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

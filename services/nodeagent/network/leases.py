@@ -1,8 +1,8 @@
 """Which sandbox has which pod address, on disk.
 
-Exists because the agent may be killed at any instant: an address is a file named after it, claimed by link(2), which
-fails if the name exists and shows either the whole content or nothing. Files are not synced, for after a power failure
-no sandbox is left to which an address could belong.
+Exists because the agent may be killed at any instant: an address is a file named after it, claimed by making it, which
+fails if the name exists. One that was made and not written is that of an attempt that nobody was told of, and `load`
+removes it. Files are not synced, for after a power failure no sandbox is left to which an address could belong.
 """
 
 import contextlib
@@ -105,14 +105,14 @@ class Leases:
         elif not _usable(network, address):
             raise NetworkError(f"address {address} is not a host address of {network}")
         lease = Lease(sandbox, address, link, host_ports)
-        draft = self._directory / f".{sandbox}"
-        draft.write_text(json.dumps(asdict(lease)))
         try:
-            os.link(draft, self._directory / address)
+            fd = os.open(self._directory / address, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError as exc:
             raise NetworkError(f"address {address} is taken") from exc
+        try:
+            os.write(fd, json.dumps(asdict(lease)).encode())
         finally:
-            draft.unlink()
+            os.close(fd)
         self._by_sandbox[sandbox] = lease
         self._taken.add(address)
         self._latest = address

@@ -5,6 +5,7 @@ Builders return messages, so that a caller batches what belongs together into on
 
 import ipaddress
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,7 +23,15 @@ _SCOPE_LINK = 253
 _TABLE_MAIN = 254
 _TYPE_UNICAST = 1
 _NUD_PERMANENT = 0x80
-_NO_PREFIX_ROUTE = ("IFA_FLAGS", 0x200)
+
+# what differs from pod to pod is packed here and not by pyroute2, see links.py; if_addr.h and neighbour.h: structs
+# ifaddrmsg (family, prefix, flags, scope, index) and ndmsg (family, index, state, flags, type), messages, attributes
+_ADDRESS = struct.Struct("=BBBBI")
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
+_NEWADDR, _DELADDR, _NEWNEIGH, _DELNEIGH = 20, 21, 28, 29
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NO_PREFIX_ROUTE = wire.u32(_IFA_FLAGS, 0x200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +54,27 @@ class Route:
     metric: int = 0
 
 
-def _address(kind: str, flags: int, index: int, address: str, prefix: int, *attributes: Attribute) -> Message:
-    fields = (("family", socket.AF_INET), ("prefixlen", prefix), ("index", index))
-    return request(kind, flags, fields, ("IFA_LOCAL", address), ("IFA_ADDRESS", address), *attributes)
+def _address(kind: int, flags: int, index: int, address: str, prefix: int, *attributes: bytes) -> Message:
+    fields = _ADDRESS.pack(socket.AF_INET, prefix, 0, 0, index)
+    raw = socket.inet_aton(address)
+    ends = (wire.attribute(_IFA_ADDRESS, raw), wire.attribute(_IFA_LOCAL, raw))
+    return Message(kind, flags, b"".join((fields, *ends, *attributes)))
 
 
 def add_address(index: int, address: str, prefix: int, *, no_prefix_route: bool = False) -> Message:
     """Give a link an address; without its prefix route nothing but what routes say is reachable directly."""
-    attributes: list[Attribute] = []
+    attributes = []
     if no_prefix_route:
         attributes.append(_NO_PREFIX_ROUTE)
     elif prefix < 31:
         network = ipaddress.IPv4Network((address, prefix), strict=False)
-        attributes.append(("IFA_BROADCAST", str(network.broadcast_address)))
-    return _address("RTM_NEWADDR", wire.F_CREATE | wire.F_REPLACE, index, address, prefix, *attributes)
+        attributes.append(wire.attribute(_IFA_BROADCAST, network.broadcast_address.packed))
+    return _address(_NEWADDR, wire.F_CREATE | wire.F_REPLACE, index, address, prefix, *attributes)
 
 
 def delete_address(index: int, address: str, prefix: int) -> Message:
     """Take an address from a link."""
-    return _address("RTM_DELADDR", 0, index, address, prefix)
+    return _address(_DELADDR, 0, index, address, prefix)
 
 
 def addresses(connection: NetlinkSocket, *, index: int = 0) -> Iterator[Address]:
@@ -131,16 +142,18 @@ def _read_route(reply: Reply) -> Route:
     )
 
 
-def _neighbour(kind: str, flags: int, index: int, address: str, *attributes: Attribute) -> Message:
-    fields = (("family", socket.AF_INET), ("ifindex", index), ("state", _NUD_PERMANENT))
-    return request(kind, flags, fields, ("NDA_DST", address), *attributes)
+def _neighbour(kind: int, flags: int, index: int, address: str, *attributes: bytes) -> Message:
+    fields = _NEIGHBOUR.pack(socket.AF_INET, index, _NUD_PERMANENT, 0, 0)
+    destination = wire.attribute(_NDA_DST, socket.inet_aton(address))
+    return Message(kind, flags, b"".join((fields, destination, *attributes)))
 
 
 def add_neighbour(index: int, address: str, mac: str) -> Message:
     """A permanent neighbour, so that the first packet does not wait for ARP."""
-    return _neighbour("RTM_NEWNEIGH", wire.F_CREATE | wire.F_REPLACE, index, address, ("NDA_LLADDR", mac))
+    link_address = wire.attribute(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    return _neighbour(_NEWNEIGH, wire.F_CREATE | wire.F_REPLACE, index, address, link_address)
 
 
 def delete_neighbour(index: int, address: str) -> Message:
     """Forget a neighbour; ENOENT if it is unknown."""
-    return _neighbour("RTM_DELNEIGH", 0, index, address)
+    return _neighbour(_DELNEIGH, 0, index, address)

@@ -5,6 +5,7 @@ tens of thousands of elements. rtnetlink shares the headers; its bodies are thos
 """
 
 import struct
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -95,6 +96,11 @@ def text(kind: int, value: str) -> bytes:
 def u8(kind: int, value: int) -> bytes:
     """An attribute that holds one byte."""
     return attribute(kind, bytes((value,)))
+
+
+def u32(kind: int, value: int) -> bytes:
+    """An attribute that holds a 32 bit number in the machine's order (rtnetlink)."""
+    return attribute(kind, value.to_bytes(4, sys.byteorder))
 
 
 def be32(kind: int, value: int) -> bytes:
