@@ -126,9 +126,11 @@ class Order:
     def _bear(self, clone: int, first: int, *, inside: bool) -> bytes:
         """What the zygote itself does; the process goes on with the last entry."""
         head = [call("setns", self._pids, syscalls.CLONE_NEWPID)] if inside else []
-        head.append(call("clone3", clone, 88, keep=_REPLY_PID, on_zero=3 if inside else 2))
+        head.append(call("clone3", clone, 88, keep=_REPLY_PID, on_zero=4 if inside else 3))
         if inside:
             head.append(call("setns", _OWN_PIDS, syscalls.CLONE_NEWPID))
+        # before the keeper hears of the process: its end is the end of the channel too, which nobody else may hold then
+        head.append(call("close_range", FIRST, FIRST + len(self.fds) - 1, 0))
         head.append(calls.enter(_BORN, _END))
         head.append(calls.enter(first + (len(head) + 1) * ENTRY, _FAILURE))
         return b"".join(head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import os
 import re
@@ -139,3 +140,15 @@ async def test_a_listed_container_joins_the_processes_of_another(node: Node) -> 
     assert "sleep 1000" in await node.shell("ps -o args", name="b", env=LISTED)
     await node.sandbox("other")
     assert (await node.shell("echo $$", name="alone", env=LISTED, sandbox_id="other")) == "1\n"
+
+
+async def test_however_short_a_program_is_its_start_and_its_end_are_seen(node: Node) -> None:
+    await node.sandbox()
+    names = [f"c{number}" for number in range(40)]
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(node.start(name, "true", env=LISTED), name=name)
+    for name in names:
+        state = await node.exit_of(name)
+        assert (state.exit_code, state.message) == (0, "")
+        assert state.started_at
