@@ -173,7 +173,7 @@ def with_mark(pod: Object, status: str, reason: str, message: str) -> Object:
 
 def moved(pod: Object, node: str, identity: str) -> Object:
     """The pod as it is on its new node: the same identity and spec, another place, a checkpoint to begin with."""
-    changed = with_mark(pod, "False", "Moved", f"from {pod['spec']['nodeName']} to {node}")
+    changed = with_mark(pod, "False", "Moved", _story(pod, node))
     changed["spec"]["nodeName"] = node
     changed["metadata"]["annotations"] = (changed["metadata"].get("annotations") or {}) | {CHECKPOINT: identity}
     for name in _LOCAL_STATUS:
@@ -182,3 +182,13 @@ def moved(pod: Object, node: str, identity: str) -> Object:
         unready = conditions.migrating(kind, "False", "Migrating", f"the pod moves to {node}")
         changed["status"] = conditions.with_condition(changed["status"], unready)
     return changed
+
+
+def _story(pod: Object, node: str) -> str:
+    """What has become of the pod, for who wonders about its address."""
+    old = pod["spec"]["nodeName"]
+    text = f"from {old} to {node}"
+    address = pod.get("status", {}).get("podIP")
+    if not address or pod["spec"].get("hostNetwork"):
+        return text
+    return f"{text}; its address {address} belongs to the pod network of {old}: it gets another, open connections end"

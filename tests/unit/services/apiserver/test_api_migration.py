@@ -124,6 +124,8 @@ async def test_a_pod_moves_with_its_identity_and_names_its_checkpoint(api, agent
     assert "podIP" not in after["status"]
     conditions = {c["type"]: (c["status"], c.get("reason")) for c in after["status"]["conditions"]}
     assert conditions[MIGRATING] == ("False", "Moved")
+    [story] = [c["message"] for c in after["status"]["conditions"] if c["type"] == MIGRATING]
+    assert "from node-1 to node-2; its address 10.244.0.5 belongs to the pod network of node-1" in story
     assert conditions["Ready"] == ("False", "Migrating")
 
 
