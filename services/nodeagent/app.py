@@ -53,7 +53,7 @@ from shared.bus.connection import Connection
 from shared.bus.recorder import EventRecorder
 from shared.bus.streams import StreamServer
 from shared.errors import NetworkError
-from shared.kernel import placement
+from shared.kernel import apparmor, placement
 from shared.metrics import MetricsServer
 from shared.service import Service
 from shared.settings import Settings
@@ -190,7 +190,7 @@ class Agent:
             if uid != pod["metadata"]["uid"] and worker.record.started_at and not worker.record.cleaned
         ]
         return (
-            secure(pod, self.configuration.unsafe_sysctls)
+            secure(pod, self.configuration.unsafe_sysctls, has_apparmor=apparmor.enabled())
             or self.shutdown.admit(pod)
             or self.evictor.admit(pod)
             or admit(pod, others, machine.allocatable(self.capacity))
@@ -203,6 +203,8 @@ class Agent:
     async def run(self, service: Service) -> None:
         """Start everything; returns only when cancelled."""
         tools = self.facilities()
+        if apparmor.enabled() and (problem := await asyncio.to_thread(apparmor.load_default)):
+            log.warning("containers run without an AppArmor profile of the node: %s", problem)
         self.keeper.on_exit = self.manager.container_exited
         self.keeper.on_reconnect = self._keeper_returned
         start = service.start

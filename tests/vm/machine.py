@@ -9,6 +9,7 @@ from __future__ import annotations
 import compileall
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.vm import initramfs
 HERE = Path(__file__).parent
 TREE = HERE.parent.parent
 KERNEL = TREE / ".cache/vm/kernel"
+PACKAGES = TREE / ".cache/vm/packages"
 SLOWNESS = 20
 # far more than any selection takes, so that only a guest that hangs meets it, on the busiest machine
 LIMIT_S = 1800.0
@@ -32,6 +34,9 @@ OPTIONS = (
     *("-nic", "none", "-display", "none", "-no-reboot"),
 )
 PARAMETERS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check cgroup_no_v1=all psi=1 rdinit=/init"
+# what tests/tools has unpacked and not installed, to be run in the guest; Debian's root has links where packages have
+# directories (usrmerge)
+WITH_PACKAGES = f"tar -C {PACKAGES} -c . | tar -C / -x --keep-directory-symlink; ldconfig"
 SYSTEMD = "systemd.unit=vm.service systemd.show_status=0"
 
 
@@ -60,6 +65,8 @@ def missing() -> str:
             return f"the virtual machine of the tests needs {program}: tests/tools installs it"
     if not list(KERNEL.glob("boot/vmlinuz-*")):
         return f"the virtual machine of the tests needs a kernel in {KERNEL}: tests/tools fetches it"
+    if not PACKAGES.exists():
+        return f"the virtual machine of the tests needs programs in {PACKAGES}: tests/tools fetches them"
     return ""
 
 
@@ -110,18 +117,22 @@ class Machine:
         text = console.read_text(errors="replace") if console.exists() else ""
         return text + said.decode(errors="replace")
 
-    def pytest(self, name: str, *selection: str, systemd: bool = False, before: str = "") -> None:
-        """Run tests in a guest, `before` being shell lines run first. The calling test fails with their output unless
-        every one of them passed: one that was skipped has shown nothing."""
-        words = " ".join(f"'{word}'" for word in selection)
+    def python(self, name: str, *words: str, systemd: bool = False, before: str = "") -> Outcome:
+        """Run this Python with arguments in a guest, in the tree, `before` being shell lines run first."""
         command = f"""
 cd {TREE}
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
-export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 WHERRY_TEST_SLOWNESS={SLOWNESS}
+export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 WHERRY_TEST_SLOWNESS={SLOWNESS} WHERRY_TEST_VM=1
 {before}
-exec {sys.executable} -m pytest -p no:cacheprovider -p no:hypothesispytest --timeout=1200 -q -rs {words}
+exec {shlex.join([sys.executable, *words])}
 """
-        outcome = self.run(name, command, systemd=systemd)
+        return self.run(name, command, systemd=systemd)
+
+    def pytest(self, name: str, *selection: str, systemd: bool = False, before: str = "") -> None:
+        """Run tests in a guest, `before` being shell lines run first. The calling test fails with their output unless
+        every one of them passed: one that was skipped has shown nothing."""
+        words = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--timeout=1200", "-q", "-rs"]
+        outcome = self.python(name, *words, *selection, systemd=systemd, before=before)
         last = (outcome.log.splitlines() or ["nothing was said"])[-1]
         if outcome.status != 0 or " passed" not in last or " skipped" in last:
             pytest.fail(f"{name}: {outcome.explain()}", pytrace=False)

@@ -95,6 +95,8 @@ def process_document(process: Process, *, terminal: bool) -> dict[str, Any]:
             for name, limit in process.rlimits.items()
         ],
     }
+    if process.apparmor:
+        document["apparmorProfile"] = process.apparmor
     if process.oom_score_adj is not None:
         document["oomScoreAdj"] = process.oom_score_adj
     return document

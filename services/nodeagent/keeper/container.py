@@ -55,6 +55,7 @@ def process_of(spec: ContainerSpec, hostname: str) -> Process:
         umask=spec.umask,
         capabilities=capabilities.mask(granted),
         no_new_privileges=spec.no_new_privileges,
+        apparmor=spec.apparmor,
         seccomp=program,
         seccomp_flags=flags,
         rlimits=dict(spec.rlimits),

@@ -320,6 +320,8 @@ def _finish(process: Process, order: Order) -> None:
         if number is None:
             raise Unlisted
         order.add(call("setrlimit", number, data.put(struct.pack("<qq", limit.soft, limit.hard))))
+    if process.apparmor:
+        _confine(process.apparmor, order)
     how = _how(_PATH | os.O_DIRECTORY, syscalls.RESOLVE_NO_MAGICLINKS)
     order.add(
         call("openat2", _HERE, data.text(process.cwd or "/"), how, 24, keep=_FD),
@@ -355,6 +357,14 @@ def _finish(process: Process, order: Order) -> None:
         last = index + 1 == len(candidates)
         tolerate = 0 if last else _NEXT_CANDIDATE
         order.add(call("execve", data.text(path), arguments, environment, tolerate=tolerate))
+
+
+def _confine(profile: str, order: Order) -> None:
+    """As apparmor.confine, on kernels that give AppArmor attributes of its own (since Linux 5.8)."""
+    text = f"exec {profile}".encode()
+    path = constants.text("/proc/self/attr/apparmor/exec")
+    order.add(call("open", path, os.O_WRONLY | os.O_CLOEXEC, keep=_FD))
+    order.add(call("write", _FD, order.data.put(text), len(text)), call("close", _FD))
 
 
 @lru_cache(maxsize=32)

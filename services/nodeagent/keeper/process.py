@@ -18,7 +18,7 @@ from importlib.machinery import BuiltinImporter, FrozenImporter
 
 from services.nodeagent.keeper import capabilities
 from services.nodeagent.runtime.model import Rlimit
-from shared.kernel import syscalls
+from shared.kernel import apparmor, syscalls
 from shared.records import field, frozen, mutable
 
 codecs.lookup("ascii")  # a child that has given up the host's files could not load it any more
@@ -53,7 +53,7 @@ class Process:
     """Everything about a process that is not its namespaces, with names already turned into numbers.
 
     `capabilities` is the bounding set, of which root has all and another user none; `sets` gives all five instead.
-    `umask` None leaves the one that was inherited.
+    `umask` None leaves the one that was inherited, `apparmor` is the profile from execve(2) on, "" for none.
     """
 
     argv: list[str]
@@ -66,6 +66,7 @@ class Process:
     capabilities: int = 0
     sets: CapabilitySets | None = None
     no_new_privileges: bool = False
+    apparmor: str = ""
     seccomp: bytes = b""
     seccomp_flags: int = 0
     rlimits: dict[str, Rlimit] = field(default_factory=dict)
@@ -137,6 +138,12 @@ def home_of(uid: int) -> str:
 
 def become(process: Process) -> None:
     """Take on the identity. Nothing that needs privilege can be done afterwards."""
+    if process.apparmor:
+        try:
+            apparmor.confine(process.apparmor)
+        except OSError as exc:
+            problem = "it is not loaded" if exc.errno == errno.ENOENT else (exc.strerror or str(exc)).lower()
+            raise StartFailure(f"AppArmor profile {process.apparmor}: {problem}", 128) from exc
     sets = process.sets or CapabilitySets(process.capabilities, process.capabilities, process.capabilities)
     for number in range(len(capabilities.NAMES)):
         if not sets.bounding >> number & 1:

@@ -15,7 +15,7 @@ from services.nodeagent.keeper import capabilities
 from services.nodeagent.keeper.process import CapabilitySets, Process
 from services.nodeagent.oci import filters
 from services.nodeagent.runtime.model import Rlimit
-from shared.kernel import syscalls
+from shared.kernel import apparmor, syscalls
 from shared.records import frozen
 
 VERSION_MIN, VERSION_MAX = "1.0.0", "1.2.1"
@@ -199,7 +199,7 @@ def check_process(process: dict[str, Any]) -> None:
         if process.get(name):
             raise ValueError(f"process.{name} is set, but is not supported")
     profile = process.get("apparmorProfile")
-    if profile and profile != "unconfined" and not apparmor_enabled():
+    if profile and profile != "unconfined" and not apparmor.enabled():
         raise ValueError(f"process.apparmorProfile {profile!r} is set, but this host has no AppArmor")
     seen = set()
     for index, entry in enumerate(process.get("rlimits") or ()):
@@ -217,14 +217,6 @@ def check_process(process: dict[str, Any]) -> None:
     for variable in process.get("env") or ():
         if "=" not in variable:
             raise ValueError(f"process.env: {variable!r} has no value")
-
-
-def apparmor_enabled() -> bool:
-    try:
-        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
-            return file.read().startswith("Y")
-    except OSError:
-        return False
 
 
 def capability_sets(process: dict[str, Any]) -> tuple[CapabilitySets, list[str]]:
@@ -248,6 +240,7 @@ def process_of(process: dict[str, Any], seccomp: dict[str, Any] | None) -> tuple
     sets, warnings = capability_sets(process)
     user = process.get("user") or {}
     env = dict(variable.split("=", 1) for variable in process.get("env") or ())
+    profile = process.get("apparmorProfile") or ""
     infinity = (1 << 64) - 1
     rlimits = {}
     for entry in process.get("rlimits") or ():
@@ -263,6 +256,7 @@ def process_of(process: dict[str, Any], seccomp: dict[str, Any] | None) -> tuple
         umask=user.get("umask"),
         sets=sets,
         no_new_privileges=bool(process.get("noNewPrivileges")),
+        apparmor=profile if profile != "unconfined" else "",
         seccomp=filters.program(seccomp) if seccomp else b"",
         seccomp_flags=filters.flags(seccomp) if seccomp else 0,
         rlimits=rlimits,

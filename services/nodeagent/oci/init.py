@@ -171,10 +171,10 @@ def _start(job: Job, channel: Channel, preserved: set[int]) -> None:
     if process is None:
         raise StartFailure("process is not set", 128)
     _run_hooks(job, "startContainer", "created", channel)
-    finish(process, (job.config.process or {}).get("apparmorProfile"), channel, preserved)
+    finish(process, channel, preserved)
 
 
-def finish(process: Process, profile: str | None, channel: Channel, preserved: set[int]) -> None:
+def finish(process: Process, channel: Channel, preserved: set[int]) -> None:
     """From the container's surroundings to the program."""
     channel.close_others(preserved)
     for fd in preserved:
@@ -182,23 +182,11 @@ def finish(process: Process, profile: str | None, channel: Channel, preserved: s
             os.set_inheritable(fd, True)
     channel.progress("setting resource limits")
     processes.set_rlimits(process.rlimits, channel.warn)
-    if profile and profile != "unconfined":
-        channel.progress(f"setting the AppArmor profile {profile}")
-        _confine(profile)
     channel.progress("taking on the process's identity")
     processes.become(process)
     channel.progress("executing the program")
     channel.announce()
     processes.execute(process)
-
-
-def _confine(profile: str) -> None:
-    for path in ("/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"):
-        if os.path.exists(path):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(f"exec {profile}")
-            return
-    raise StartFailure(f"AppArmor profile {profile!r}: this kernel has no AppArmor", 128)
 
 
 def joins_of(config: Config) -> list[tuple[str, int]]:

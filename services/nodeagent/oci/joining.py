@@ -215,4 +215,4 @@ def _added(addition: Addition, channel: Channel) -> None:
         process.env["HOME"] = processes.home_of(process.uid)
     channel.progress("entering the working directory")
     processes.change_directory(process.cwd, create=False)
-    init.finish(process, addition.document.get("apparmorProfile"), channel, preserved)
+    init.finish(process, channel, preserved)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from services.nodeagent.pods import specs
+from services.nodeagent.pods import apparmor, specs
 from shared.objects import quantities
 
 Rejection = tuple[str, str]
@@ -50,10 +50,13 @@ def admit(
     return None
 
 
-def secure(pod: Mapping[str, Any], allowed_unsafe: Sequence[str] = ()) -> Rejection | None:
+def secure(
+    pod: Mapping[str, Any], allowed_unsafe: Sequence[str] = (), *, has_apparmor: bool = False
+) -> Rejection | None:
     """(reason, message) if the pod asks for protection that this node has not, or for parameters that it does not give.
 
-    `allowed_unsafe` are names, or prefixes with `*` at their end, that the node's owner permits besides the safe ones.
+    `allowed_unsafe` are names, or prefixes with `*` at their end, that the node's owner permits besides the safe ones;
+    `has_apparmor` tells whether its kernel confines by AppArmor.
     """
     spec = pod["spec"]
     context = spec.get("securityContext") or {}
@@ -62,8 +65,8 @@ def secure(pod: Mapping[str, Any], allowed_unsafe: Sequence[str] = ()) -> Reject
         if name not in SAFE_SYSCTLS and not any(fnmatchcase(name, pattern) for pattern in allowed_unsafe):
             return "SysctlForbidden", f'forbidden sysctl: "{entry["name"]}" not allowlisted'
     containers = (*specs.init_containers(pod), *specs.app_containers(pod))
-    contexts = [context, *(one.get("securityContext") or {} for one in containers)]
-    if any((one.get("appArmorProfile") or {}).get("type", "Unconfined") != "Unconfined" for one in contexts):
+    profiles = [apparmor.wanted(pod, one) for one in containers]
+    if not has_apparmor and any(one not in (None, apparmor.UNCONFINED) for one in profiles):
         return "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"
     return None
 

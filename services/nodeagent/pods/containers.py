@@ -19,7 +19,7 @@ from services.nodeagent.environment import (
 from services.nodeagent.images.model import Image
 from services.nodeagent.keeper import capabilities
 from services.nodeagent.layout import PodLayout, sandbox_id
-from services.nodeagent.pods import namespaces, resources, seccomp, specs
+from services.nodeagent.pods import apparmor, namespaces, resources, seccomp, specs
 from services.nodeagent.pods.grants import granted_pod
 from services.nodeagent.pods.records import ContainerRecord, PodRecord
 from services.nodeagent.pods.security import Security, security
@@ -130,6 +130,7 @@ def container_spec(
         no_new_privileges=allowed.no_new_privileges,
         seccomp=allowed.seccomp,
         seccomp_profile=_seccomp_profile(allowed, around.layout),
+        apparmor=apparmor.profile(pod, spec, privileged=allowed.privileged),
         unmasked_proc=allowed.unmasked_proc,
         resources=resources.container_resources(spec),
         oom_score_adj=resources.oom_score_adjustment(pod, spec, around.memory_bytes),

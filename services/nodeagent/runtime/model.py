@@ -128,6 +128,7 @@ class ContainerSpec:
     no_new_privileges: bool = False
     seccomp: str = "default"  # default | unconfined
     seccomp_profile: dict[str, Any] = field(default_factory=dict)  # linux.seccomp of the OCI runtime-spec, instead
+    apparmor: str = ""  # the name of a loaded profile; "" leaves the process unconfined
     unmasked_proc: bool = False  # procMount: Unmasked
     resources: Resources = field(default_factory=Resources)
     rlimits: dict[str, Rlimit] = field(default_factory=dict)  # "nofile" or "RLIMIT_NOFILE"

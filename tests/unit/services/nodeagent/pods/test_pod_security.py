@@ -1,13 +1,16 @@
-"""Seccomp profiles of the node, and what a node refuses for want of protection."""
+"""Seccomp and AppArmor profiles of the node, and what a node refuses for want of protection."""
 
 import json
 
 import pytest
 
 from services.nodeagent.environment import ConfigurationError
-from services.nodeagent.pods import seccomp
+from services.nodeagent.pods import apparmor, seccomp
 from services.nodeagent.pods.admission import secure
+from shared.kernel import apparmor as kernel
 from tests.fakes.podlife import container, pod
+
+LOCALHOST = {"type": "Localhost", "localhostProfile": "mine"}
 
 DOCKERS = {
     "defaultAction": "SCMP_ACT_ERRNO",
@@ -76,10 +79,75 @@ def test_unsafe_sysctls_are_refused_unless_the_node_permits_them():
     assert secure(with_sysctl("net.core.somaxconn"), ["net.core.*"]) is None
 
 
-def test_apparmor_is_refused_where_the_kernel_has_none():
-    profile = {"appArmorProfile": {"type": "RuntimeDefault"}}
-    assert secure(pod(container("web"), securityContext=profile)) == (
-        "AppArmor",
-        "Cannot enforce AppArmor: AppArmor is not enabled on the host",
-    )
-    assert secure(pod(container("web", securityContext={"appArmorProfile": {"type": "Unconfined"}}))) is None
+MISSING = ("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+
+
+def with_apparmor(whole=None, own=None, note=None):
+    """(pod, its container) with a profile of the pod, of the container and in the annotation, each if it is given."""
+    spec = container("web", **({"securityContext": {"appArmorProfile": own}} if own else {}))
+    made = pod(spec, **({"securityContext": {"appArmorProfile": whole}} if whole else {}))
+    if note:
+        made["metadata"]["annotations"] = {"container.apparmor.security.beta.kubernetes.io/web": note}
+    return made, spec
+
+
+@pytest.mark.parametrize(
+    "asked", [{"whole": {"type": "RuntimeDefault"}}, {"own": LOCALHOST}, {"note": "runtime/default"}]
+)
+def test_apparmor_is_refused_where_the_kernel_has_none(asked):
+    made, _ = with_apparmor(**asked)
+    assert secure(made) == MISSING
+    assert secure(made, has_apparmor=True) is None
+
+
+@pytest.mark.parametrize("asked", [{}, {"whole": {"type": "Unconfined"}}, {"note": "unconfined"}])
+def test_who_asks_for_no_profile_runs_without_apparmor(asked):
+    assert secure(with_apparmor(**asked)[0]) is None
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The profiles of a kernel with AppArmor."""
+    names = {kernel.DEFAULT, "mine"}
+    monkeypatch.setattr(kernel, "enabled", lambda: True)
+    monkeypatch.setattr(kernel, "is_loaded", names.__contains__)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({}, kernel.DEFAULT),
+        ({"whole": LOCALHOST}, "mine"),
+        ({"whole": LOCALHOST, "note": "unconfined"}, ""),
+        ({"whole": LOCALHOST, "note": "runtime/default"}, kernel.DEFAULT),
+        ({"note": "localhost/mine"}, "mine"),
+        ({"note": "localhost/mine", "own": {"type": "Unconfined"}}, ""),
+        ({"whole": {"type": "Unconfined"}, "own": {"type": "RuntimeDefault"}}, kernel.DEFAULT),
+    ],
+)
+def test_the_containers_profile_wins_over_the_annotation_and_that_over_the_pods(loaded, asked, name):
+    assert apparmor.profile(*with_apparmor(**asked), privileged=False) == name
+
+
+def test_a_privileged_container_has_a_named_profile_only(loaded):
+    assert apparmor.profile(*with_apparmor(), privileged=True) == ""
+    assert apparmor.profile(*with_apparmor(whole={"type": "RuntimeDefault"}), privileged=True) == ""
+    assert apparmor.profile(*with_apparmor(whole=LOCALHOST), privileged=True) == "mine"
+
+
+def test_a_profile_that_is_not_loaded_is_named(loaded):
+    loaded.clear()
+    with pytest.raises(ValueError, match="apparmor profile not found mine"):
+        apparmor.profile(*with_apparmor(own=LOCALHOST), privileged=False)
+    with pytest.raises(ValueError, match="not found wherry-default; the agent loads it"):
+        apparmor.profile(*with_apparmor(own={"type": "RuntimeDefault"}), privileged=False)
+    assert apparmor.profile(*with_apparmor(), privileged=False) == ""
+
+
+def test_profiles_are_read_as_the_kernel_lists_them(tmp_path, monkeypatch):
+    (tmp_path / "profiles").write_text("wherry-default (enforce)\n/usr/bin/a (b) (complain)\n")
+    monkeypatch.setattr(kernel, "PROFILES", str(tmp_path / "profiles"))
+    assert kernel.is_loaded("wherry-default")
+    assert kernel.is_loaded("/usr/bin/a (b)")
+    assert not kernel.is_loaded("wherry")
