@@ -7,15 +7,16 @@ disconnected, and no error of the broker ends the attempts to reconnect.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import re
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from shared.bus.port import Bus, Callback, Headers, Subscription, deliver, parse_headers
+from shared.bus.port import Bus, Callback, Headers, Message, Subscription, deliver, deliver_now, parse_headers
 from shared.errors import BusError, Disconnected
 from shared.settings import BusSettings, Settings
 
@@ -28,6 +29,8 @@ try:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription as NatsSubscription
+
+    from shared.bus.parsing import DirectParser, received
 finally:
     if _hide_aiohttp:
         del sys.modules["aiohttp"]
@@ -47,9 +50,25 @@ class _Client(Client):
     It also spends half of its time on the characters of header names, which the broker has checked already.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps: DirectParser = DirectParser(self)
+
+    @property
+    def direct(self) -> dict[int, Callable[[Message], None]]:
+        """The plain functions that get the messages of a subscription, by its number."""
+        return self._ps.direct
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         return parse_headers(raw)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        callback = self.direct.get(sid)
+        if callback is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        else:
+            callback(received(subject, reply, data, headers))
 
     async def _process_err(self, err_msg: str) -> None:
         if "permissions violation" in err_msg:
@@ -74,10 +93,12 @@ class _Client(Client):
 
 
 class _Subscription:
-    def __init__(self, inner: NatsSubscription) -> None:
+    def __init__(self, client: _Client, inner: NatsSubscription) -> None:
+        self._client = client
         self._inner = inner
 
     async def unsubscribe(self) -> None:
+        self._client.direct.pop(self._inner._id, None)
         try:
             await self._inner.unsubscribe()
         except nats.errors.Error as exc:
@@ -92,6 +113,7 @@ class Connection(Bus):
         self._client = _Client()
         self._reported = ""
         self._opened = False
+        self._flushing = False
         self._closing = False
 
     async def open(self, settings: BusSettings, name: str) -> None:
@@ -130,11 +152,11 @@ class Connection(Bus):
     async def publish(self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = "") -> None:
         self._send(subject, data, headers, reply)
 
-    def post(self, subject: str, data: bytes = b"") -> None:
-        self._send(subject, data, None, "")
+    def post(self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = "") -> None:
+        self._send(subject, data, headers, reply)
 
     def _send(self, subject: str, data: bytes, headers: Headers | None, reply: str) -> None:
-        """Queue a message for the client's writer, which sends all of a tick of the event loop in one piece.
+        """Queue a message; all of a turn of the event loop go out in one piece.
 
         The client's own publish does the same for three times the work: it checks each character of header names.
         """
@@ -148,6 +170,22 @@ class Connection(Bus):
         command = encode(subject, data, headers, reply)
         client._pending.append(command)
         client._pending_data_size += len(command)
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what was sent in this turn of the loop, or leave it to the client's writer, which waits for room."""
+        self._flushing = False
+        client = self._client
+        if not client._pending or not client.is_connected:
+            return
+        writer = getattr(client._transport, "_io_writer", None)
+        if client._transport is not None and writer is not None and not writer.transport.get_write_buffer_size():
+            commands, client._pending, client._pending_data_size = client._pending, [], 0
+            # one TLS record: of several commands each would become one
+            client._transport.writelines([b"".join(commands)])
+            return
         wake = client._flush_queue
         if wake is not None and wake.empty():
             wake.put_nowait(asyncio.get_running_loop().create_future())
@@ -157,7 +195,10 @@ class Connection(Bus):
             await deliver(callback, message)
 
         try:
-            return _Subscription(await self._client.subscribe(subject, queue, on_message))
+            subscription = await self._client.subscribe(subject, queue, on_message)
+            if not inspect.iscoroutinefunction(callback):
+                self._client.direct[subscription._id] = lambda message: deliver_now(callback, message)
+            return _Subscription(self._client, subscription)
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as exc:
             raise Disconnected(f"connection is closed: cannot subscribe {subject}") from exc
         except nats.errors.Error as exc:

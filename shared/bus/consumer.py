@@ -114,7 +114,7 @@ class PullConsumer:
             )
             created(int(info.get("num_pending", 0)))
             self._heard = loop.time()
-            await self._ask()
+            self._ask()
             while not self._lost.done():
                 await asyncio.wait((self._lost,), timeout=HEARTBEAT_S)
                 if loop.time() - self._heard > SILENCE_S:
@@ -146,7 +146,7 @@ class PullConsumer:
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(reason)
 
-    async def _ask(self) -> None:
+    def _ask(self) -> None:
         self._asked = self._sizes.batch()
         self._outstanding += self._asked
         request = {
@@ -154,11 +154,11 @@ class PullConsumer:
             "expires": int(EXPIRES_S * _SECOND),
             "idle_heartbeat": int(HEARTBEAT_S * _SECOND),
         }
-        await self._bus.publish(
+        self._bus.post(
             f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}", json.dumps(request).encode(), reply=self._inbox
         )
 
-    async def _on_message(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         if self._lost is None or self._lost.done():
             return
         self._heard = asyncio.get_running_loop().time()
@@ -169,7 +169,7 @@ class PullConsumer:
             else:
                 self._on_delivery(message)
             if self._outstanding <= self._asked // 2:
-                await self._ask()
+                self._ask()
         except BusError as exc:
             self._lose(str(exc))
         except Exception as exc:

@@ -128,8 +128,8 @@ class FakeBus(Bus):
     async def publish(self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = "") -> None:
         self._send(subject, data, headers, reply)
 
-    def post(self, subject: str, data: bytes = b"") -> None:
-        self._send(subject, data, None, "")
+    def post(self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = "") -> None:
+        self._send(subject, data, headers, reply)
 
     def _send(self, subject: str, data: bytes, headers: Headers | None, reply: str) -> None:
         if not self.connected:

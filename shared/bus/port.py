@@ -90,7 +90,7 @@ class Bus(abc.ABC):
         """Hand a message to the connection. Disconnected without one; BusError for a subject or size that is bad."""
 
     @abc.abstractmethod
-    def post(self, subject: str, data: bytes = b"") -> None:
+    def post(self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = "") -> None:
         """`publish` for timers and plain callbacks, which cannot wait; the same errors."""
 
     @abc.abstractmethod
@@ -217,6 +217,14 @@ def parse_headers(raw: bytes) -> dict[str, str]:
         if separator:
             headers[name.strip()] = value.strip()
     return headers
+
+
+def deliver_now(callback: Callback, message: Message) -> None:
+    """Run a subscriber's plain function; what it raises is logged, for there is nobody else to tell."""
+    try:
+        callback(message)
+    except Exception:
+        log.exception("callback for %s failed", message.subject)
 
 
 async def deliver(callback: Callback, message: Message) -> None:

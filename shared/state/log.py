@@ -7,6 +7,7 @@ settled by reading what follows the expected revision on the subject.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ class StateLog:
         self._bus = bus
         self._jetstream = JetStream(bus)
         self._barrier = BARRIERS.replace("*", bus.id)
+        self._write_ids = (f"{secrets.token_hex(8)}{number:x}" for number in itertools.count())
 
     async def put(
         self, ref: Ref, obj: dict[str, Any], *, expected: int, author: Author, cause: str = "", timeout: float = 5.0
@@ -80,7 +82,7 @@ class StateLog:
             return [await self._write(writes[0], author, timeout)]
         if len(writes) > MAX_BATCH:
             raise StateError(f"a batch holds at most {MAX_BATCH} writes, not {len(writes)}")
-        write_id = secrets.token_hex(8)
+        write_id = next(self._write_ids)
         messages = [_message(write, write_id, author) for write in writes]
         if any(streams.stream_of(message.subject) != streams.STATE for message in messages):
             raise StateError("a batch cannot hold events: they have a stream of their own")
@@ -110,7 +112,7 @@ class StateLog:
         return await self._jetstream.publish(self._barrier, b"", {TTL: BARRIER_TTL})
 
     async def _write(self, write: Write, author: Author, timeout: float) -> int:
-        write_id = secrets.token_hex(8)
+        write_id = next(self._write_ids)
         subject, data, headers = _message(write, write_id, author)
         for attempt in range(_ATTEMPTS):
             try:
