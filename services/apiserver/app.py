@@ -32,7 +32,6 @@ from services.apiserver.typechecking import TypeChecking
 from services.apiserver.watch import Watcher
 from services.apiserver.write import Writer
 from shared.bus.connection import connect
-from shared.bus.jetstream import JetStream
 from shared.bus.port import Bus
 from shared.bus.serve import ApiServerPort
 from shared.identity import tokens
@@ -110,13 +109,6 @@ async def load_state(bus: Bus, start: Start, space: Space | None = None) -> Stat
     log = StateLog(bus)
     cache = Cache()
     state, events = Stream(log, cache, History(bus, cache)), Stream(log, Cache())
-    jetstream = JetStream(bus)
-
-    async def last_event() -> int:
-        # events need no barrier of their own: their stream's leader knows what it has acknowledged
-        return int((await jetstream.stream_info(streams.EVENTS))["state"]["last_seq"])
-
-    events.cache.barrier = last_event
     catalog = Catalog(state.cache.wake)
     state.cache.on_change(catalog.changed)
     state_feed = Feed(bus, streams.STATE, state.cache)

@@ -37,6 +37,13 @@ class Seats:
         instruments.QUEUED.labels(kind).set_function(lambda: sum(map(len, list(self._waiting.values()))))
         self._rejected = instruments.REJECTED.labels(kind)
 
+    def take(self) -> bool:
+        """Take a seat if one is free, without waiting."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
     async def enter(self, user: str) -> None:
         """Wait for a seat. TooManyRequests if too many requests of this user wait already."""
         if self._free > 0:
@@ -78,14 +85,14 @@ class Flow:
     """The seats of a process."""
 
     def __init__(self, reading: int = READING_SEATS, changing: int = CHANGING_SEATS, queue: int = QUEUE) -> None:
-        self._reading = Seats("readOnly", reading, queue)
+        self.reading = Seats("readOnly", reading, queue)
         self._changing = Seats("mutating", changing, queue)
 
     def seats(self, request: Request) -> Seats | None:
         """The seats that a request needs one of; None if it is exempt."""
         if is_exempt(request):
             return None
-        return self._reading if request.method in ("GET", "HEAD") else self._changing
+        return self.reading if request.method in ("GET", "HEAD") else self._changing
 
 
 def is_exempt(request: Request) -> bool:

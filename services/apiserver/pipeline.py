@@ -129,6 +129,10 @@ class Pipeline:
             serve = self._known[key] = self._find(target, verb)
         return serve
 
+    def is_plain_get(self, resource: Resource) -> bool:
+        """Whether the get of an object of a resource is that and nothing else."""
+        return not _deprecation(resource) and (resource.group, resource.plural, "get") not in self.special
+
     def _find(self, target: Target, verb: str) -> Serve:
         resource, subresource = target.resource, target.subresource_name
         name = f"{resource.plural}/{subresource}" if subresource else resource.plural

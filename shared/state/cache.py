@@ -17,6 +17,7 @@ from typing import Final
 
 from shared.errors import BusTimeout, RevisionTooOld, StateError
 from shared.events.subjects import Ref
+from shared.state.barriers import Barriers
 from shared.state.record import Change, Record
 from shared.state.streams import TOMBSTONE_S
 from shared.state.subscription import Subscription
@@ -93,6 +94,8 @@ class Cache:
     def __init__(self, ring: int = RING) -> None:
         self.revision = 0
         self.loaded = False
+        # how consistent reads are made: the quick way, and one that is told why if there is none
+        self.barriers: Barriers | None = None
         self.barrier: Callable[[], Awaitable[int]] | None = None
         self._ring = ring
         self._floor = 0
@@ -176,21 +179,26 @@ class Cache:
 
         Callers that arrive while a barrier is on its way share the next one. BusTimeout, Disconnected.
         """
+        loop = asyncio.get_running_loop()
+        if self.barriers is not None:
+            began = loop.time()
+            passed: asyncio.Future[bool] = loop.create_future()
+            if self.barriers.wait(lambda reached: None if passed.done() else passed.set_result(reached)):
+                if await passed:
+                    return self.revision
+                timeout = max(timeout - (loop.time() - began), 1.0)
         if self.barrier is None:
             raise StateError("the cache has no feed that could make a barrier")
         while True:
             if self._followers is None:
                 return await self._lead(timeout)
-            waiter: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+            waiter: asyncio.Future[int | None] = loop.create_future()
             self._followers.append(waiter)
             if (revision := await waiter) is not None:
                 return revision
 
     async def _lead(self, timeout: float) -> int:
-        """Make a barrier for this caller and for all that arrive before it is published.
-
-        One future for each of the others is all that they cost: nearly every read of the API is one of them.
-        """
+        """Make a barrier for this caller and for all that arrive before it is published."""
         assert self.barrier is not None
         followers: list[asyncio.Future[int | None]] = []
         self._followers = followers

@@ -14,6 +14,7 @@ from shared.errors import BusError, StateError, StorageFull
 from shared.events.envelope import Author
 from shared.events.subjects import BARRIERS, EVENT_BARRIERS, EVENT_OBJECTS, FLOOR, OBJECTS, ref_of
 from shared.state import floors, streams
+from shared.state.barriers import Barriers
 from shared.state.cache import Cache
 from shared.state.record import Record, from_message
 
@@ -60,6 +61,8 @@ class Feed:
         self._held_batch = ""
         self._held_at = 0.0
         self._current = 0.0
+        self._barriers = Barriers(lambda data: bus.post(self._barrier, data, {TTL: _BARRIER_TTL}))
+        cache.barriers = self._barriers
         cache.barrier = self.make_barrier
 
     async def wait_loaded(self) -> None:
@@ -158,6 +161,7 @@ class Feed:
         subject = delivery.subject
         if subject == self._barrier:
             self._cache.advance(delivery.sequence)
+            self._barriers.passed(delivery.data)
         elif subject == FLOOR:
             self._on_floor(delivery)
             self._cache.advance(delivery.sequence)

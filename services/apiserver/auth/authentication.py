@@ -1,7 +1,8 @@
 """Credentials -> the caller: client certificates and bearer tokens."""
 
 import base64
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,21 @@ from shared.identity.users import (
     User,
 )
 from shared.objects import registry
+from shared.objects.registry import Resource
 
 # how a script in a browser brings its token (kube-apiserver's websocket authenticator)
 BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 BOUND_KINDS = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 Certificate = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The caller that headers named, and the token he did it with, if any."""
+
+    user: User
+    verified: Verified | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +45,65 @@ class Authenticator:
     async def authenticate(self, headers: Mapping[str, str], certificate: Certificate | None) -> User:
         """The caller of an HTTP request; Unauthorized for a bad token, the anonymous user without credentials."""
         if certificate:
-            return _of_certificate(certificate)
+            return of_certificate(certificate)
+        known = self.remember(headers)
+        if known.verified is not None:
+            try:
+                await self.check_objects(known.verified)
+            except Unauthorized:
+                raise unauthorized() from None
+        return known.user
+
+    def remember(self, headers: Mapping[str, str]) -> Known:
+        """Whom headers name, to be recalled when they come again. Unauthorized for a bad token."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             token = _token_of_browser(headers)
         if not token:
-            return ANONYMOUS
+            return Known(ANONYMOUS)
         try:
             verified = tokens.verify(self.key, token)
-            await self.check_objects(verified)
         except Unauthorized:
             raise unauthorized() from None
-        return authenticated(verified.user)
+        return Known(authenticated(verified.user), verified)
+
+    def recall(self, known: Known) -> User | None:
+        """The caller that headers name again; None unless it is certain without waiting that he is still good."""
+        verified = known.verified
+        if verified is None:
+            return known.user
+        if verified.claims["exp"] <= time.time():
+            return None
+        if verified.service_account is not None:
+            for resource, namespace, name, uid in _bound(verified):
+                record = self.store.peek(resource, namespace, name)
+                if record is None or record.object["metadata"].get("uid") != uid:
+                    return None
+        return known.user
 
     async def check_objects(self, verified: Verified) -> None:
         """Unauthorized if the service account of a token, or what the token is bound to, is gone or another one."""
-        account = verified.service_account
-        if account is None:
-            return
-        namespace, name, uid = account
-        try:
-            record = await self.store.get(serviceaccounts(), namespace, name)
-            known = [(record.object["metadata"].get("uid"), uid)]
-            for bound in verified.bound_objects:
-                resource = registry.by_plural("", "v1", BOUND_KINDS[bound.kind])
-                assert resource is not None
-                place = namespace if resource.namespaced else ""
-                found = await self.store.get(resource, place, bound.name)
-                known.append((found.object["metadata"].get("uid"), bound.uid))
-        except NotFound:
-            raise Unauthorized("the object of the token is gone") from None
-        if any(stored != claimed for stored, claimed in known):
-            raise Unauthorized("the object of the token was replaced")
+        for resource, namespace, name, uid in _bound(verified):
+            try:
+                record = await self.store.get(resource, namespace, name)
+            except NotFound:
+                raise Unauthorized("the object of the token is gone") from None
+            if record.object["metadata"].get("uid") != uid:
+                raise Unauthorized("the object of the token was replaced")
+
+
+def _bound(verified: Verified) -> Iterator[tuple[Resource, str, str, str]]:
+    """(resource, namespace, name, uid) of the service account of a token, and of what else it is bound to."""
+    account = verified.service_account
+    if account is None:
+        return
+    namespace, name, uid = account
+    yield serviceaccounts(), namespace, name, uid
+    for bound in verified.bound_objects:
+        resource = registry.by_plural("", "v1", BOUND_KINDS[bound.kind])
+        assert resource is not None
+        yield resource, namespace if resource.namespaced else "", bound.name, bound.uid
 
 
 def authenticated(user: User) -> User:
@@ -96,7 +132,8 @@ def _token_of_browser(headers: Mapping[str, str]) -> str:
         raise unauthorized() from None
 
 
-def _of_certificate(certificate: Certificate) -> User:
+def of_certificate(certificate: Certificate) -> User:
+    """The subject of a client certificate, which the TLS handshake has verified; Unauthorized if it names nobody."""
     names: dict[str, list[str]] = {}
     for relative in certificate.get("subject", ()):
         for key, value in relative:

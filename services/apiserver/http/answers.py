@@ -80,6 +80,12 @@ def complete(request: Request | None, raw: Raw, *, close: bool) -> Iterable[byte
     return _pieces(b"%b%b%b%b" % (head, _date(), length, end), raw)
 
 
+def whole(body: bytes) -> tuple[bytes, ...]:
+    """The answer 200 with an object as JSON, as `complete` makes it of one."""
+    head = b"%b%bContent-Length: %d\r\n\r\n" % (_plain_head(200, JSON), _date(), len(body))
+    return (head + body,) if len(body) <= JOINED_BYTES else (head, body)
+
+
 def _pieces(head: bytes, raw: Raw) -> Iterator[bytes | memoryview]:
     """Pieces that stay in the processor's cache on their way through TLS: a body of megabytes in one write is copied
     from memory to memory four times, while the client waits for the first byte and all other requests as well."""

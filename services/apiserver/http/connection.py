@@ -25,6 +25,7 @@ from services.apiserver.http.inflow import Inflow
 from services.apiserver.http.watches import send_stream, send_watch
 from services.apiserver.protocol import Outcome, ProtocolSwitch, Raw, Request, Stream, Upgrade, Watching
 from shared.errors import ApiError
+from shared.identity.users import User
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,14 @@ class Service(Protocol):
     def opened(self, connection: Connection) -> None: ...
 
     def closed(self, connection: Connection) -> None: ...
+
+    def serve_shortly(self, connection: Connection, data: bytes) -> bool:
+        """Serve a request that came in one piece on a connection that waits for one; False leaves it to the parser."""
+        ...
+
+    def remember(self, arrival: Arrival, data: bytes) -> None:
+        """Take note of a request that was all that came in one piece."""
+        ...
 
     async def receive(self, arrival: Arrival, certificate: dict[str, Any] | None) -> Request:
         """The request with its caller; ApiError if it may not even be looked at."""
@@ -82,11 +91,17 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._certificate: dict[str, Any] | None = None
+        # the caller by his certificate, once he is known
+        self.certified: User | None = None
         # requests that arrive from now on are not read
         self._deaf = False
         self._reading_paused = False
         self._long = False
         self._serving = False
+        # answered without the task, behind a barrier
+        self._short = False
+        # what the parser is given, if it begins with a request
+        self._piece = b""
         self._expired = False
         self._handed_over = False
         self.chunked = True
@@ -135,6 +150,13 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        if self._arrival is None:
+            free = not self._serving and not self._waiting and (self.certified is not None or not self._certificate)
+            if free and self._service.serve_shortly(self, data):
+                return
+            self._piece = data
+        else:
+            self._piece = b""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -208,6 +230,8 @@ class Connection(asyncio.Protocol):
         if arrival.error is not None:
             self._refuse(arrival, arrival.error)
         else:
+            if self._piece and arrival.method == "GET":
+                self._service.remember(arrival, self._piece)
             self._enqueue(arrival)
 
     def _enqueue(self, arrival: Arrival) -> None:
@@ -215,7 +239,10 @@ class Connection(asyncio.Protocol):
         if len(self._waiting) >= PIPELINED and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
-        if self._wake is not None and not self._wake.done():
+        self._wake_task()
+
+    def _wake_task(self) -> None:
+        if self._wake is not None and not self._wake.done() and not self._short:
             self._wake.set_result(None)
 
     def _refuse(self, arrival: Arrival, error: ApiError) -> None:
@@ -290,8 +317,8 @@ class Connection(asyncio.Protocol):
 
     async def _run(self) -> None:
         while True:
-            while not self._waiting:
-                if self._deaf:
+            while self._short or not self._waiting:
+                if self._deaf and not self._short:
                     return
                 self._wake = self._loop.create_future()
                 await self._wake
@@ -326,6 +353,8 @@ class Connection(asyncio.Protocol):
             if arrival.error is not None:
                 raise arrival.error
             request = await self._service.receive(arrival, self._certificate)
+            if self._certificate and not arrival.pairs:
+                self.certified = request.user
             limit = request.time_limit(REQUEST_S)
             self._serving_due += limit - REQUEST_S
             outcome = await self._service.handle(request)
@@ -374,6 +403,21 @@ class Connection(asyncio.Protocol):
             # the status has been sent: only a connection that breaks can tell the client now
             log.exception("%s %s broke off", arrival.method, arrival.url)
             self._transport.abort()
+
+    # the short way
+
+    def begin_short(self) -> None:
+        self._serving = self._short = True
+        # a barrier has a time limit of its own
+        self._serving_due = math.inf
+
+    def end_short(self, unserved: Arrival | None) -> None:
+        self._serving = self._short = False
+        self._idle_since = self._loop.time()
+        if unserved is not None and not self._transport.is_closing():
+            self._waiting.appendleft(unserved)
+        if self._waiting or self._deaf:
+            self._wake_task()
 
     # the sink of watches and streams
 

@@ -14,6 +14,7 @@ from services.apiserver.auth.impersonation import impersonate
 from services.apiserver.flow import Flow
 from services.apiserver.http.arrivals import Arrival
 from services.apiserver.http.connection import Connection
+from services.apiserver.http.gets import Gets
 from services.apiserver.http.upgrades import Upgrades
 from services.apiserver.pipeline import Pipeline
 from services.apiserver.protocol import Outcome, Request
@@ -35,6 +36,7 @@ class HttpServer:
         self._pipeline = pipeline
         self._authenticator = authenticator
         self._flow = flow or Flow()
+        self._gets = Gets(pipeline, authenticator, self._flow)
         self._buffered = 0
         self._upgrades = Upgrades(self)
         self._servers: list[asyncio.Server] = []
@@ -103,6 +105,12 @@ class HttpServer:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
+
+    def serve_shortly(self, connection: Connection, data: bytes) -> bool:
+        return self._gets.serve(connection, data)
+
+    def remember(self, arrival: Arrival, data: bytes) -> None:
+        self._gets.remember(arrival, data)
 
     async def receive(self, arrival: Arrival, certificate: dict[str, Any] | None) -> Request:
         """The request of a caller: Unauthorized or Forbidden if it is not his to make."""

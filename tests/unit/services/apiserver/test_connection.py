@@ -75,6 +75,12 @@ class Server:
     def closed(self, connection: Connection) -> None:
         pass
 
+    def serve_shortly(self, connection: Connection, data: bytes) -> bool:
+        return False
+
+    def remember(self, arrival: Arrival, data: bytes) -> None:
+        pass
+
     async def receive(self, arrival: Arrival, certificate: dict[str, Any] | None) -> Request:
         path, query = arrival.target()
         return Request(ANONYMOUS, arrival.method, path, query, arrival.headers, b"".join(arrival.body))
