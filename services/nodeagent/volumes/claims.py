@@ -16,6 +16,7 @@ from shared.errors import ApiError, BusError, NotFound
 from shared.objects import meta
 from shared.objects.volumebinding import LOCAL_PATH, PROVISIONED_BY, claim_names
 
+OPTIONS = "volume.beta.kubernetes.io/mount-options"
 _SETTINGS = ("accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
              "storageClassName", "volumeAttributesClassName", "volumeMode")  # fmt: skip
 
@@ -77,9 +78,16 @@ async def _ask(api: Api, pod: Mapping[str, Any], name: str) -> Source:
     if (volume["spec"].get("volumeMode") or "Filesystem") != "Filesystem":
         raise ConfigurationError(f'persistentvolume "{volume_name}": volumeMode Block is not supported by this node')
     kind = next((key for key in volume["spec"] if key not in _SETTINGS), "")
-    options = [str(option) for option in volume["spec"].get("mountOptions") or ()]
     provided = meta.annotations(volume).get(PROVISIONED_BY) == LOCAL_PATH
-    return Source(kind, dict(volume["spec"].get(kind) or {}), options, volume_name, provided)
+    return Source(kind, dict(volume["spec"].get(kind) or {}), mount_options(volume), volume_name, provided)
+
+
+def mount_options(volume: Mapping[str, Any]) -> list[str]:
+    """The options of a PersistentVolume; those of the deprecated annotation win, as they do for kubelet."""
+    text = meta.annotations(volume).get(OPTIONS)
+    if text is not None:
+        return [option.strip() for option in text.split(",") if option.strip()]
+    return [str(option) for option in volume["spec"].get("mountOptions") or ()]
 
 
 def _known(layout: PodLayout) -> dict[str, Source]:

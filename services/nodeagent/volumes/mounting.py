@@ -47,6 +47,8 @@ async def prepare(layout: PodLayout, name: str, source: Source) -> Path:
     """Make the volume available and return its path. Raises ConfigurationError or OSError."""
     target = place(layout, name, source)
     if source.kind == "hostPath":
+        if source.options:
+            raise ConfigurationError("Mount options are not supported for this volume type")
         return hostpath.prepare(source.spec)
     if source.kind == "nfs":
         await _mount_nfs(source, target)

@@ -151,6 +151,21 @@ async def test_what_cannot_be_mounted_is_told(node, prepare, text):
     assert "MountVolume.SetUp failed" in await told(node, text)
 
 
+async def test_mount_options_of_a_host_path_are_refused(node, tmp_path):
+    bind(node, {"hostPath": {"path": str(tmp_path)}, "mountOptions": ["noexec"]})
+    node.create(user("true"))
+    assert "Mount options are not supported for this volume type" in await told(node, "MountVolume.SetUp failed")
+
+
+async def test_mount_options_in_the_deprecated_annotation_win(node, tmp_path):
+    (tmp_path / "disk").mkdir()
+    options = {"volume.beta.kubernetes.io/mount-options": "noexec, nodev"}
+    bind(node, {"local": {"path": str(tmp_path / "disk")}, "mountOptions": ["ro"]}, notes=options)
+    node.create(user("touch /d/f && grep ' /d ' /proc/mounts"))
+    assert (await ended(node))["exitCode"] == 0, node.log("web")
+    assert "rw,nodev,noexec" in node.log("web")
+
+
 async def test_nfs_without_its_helper_says_what_to_install(node, monkeypatch):
     monkeypatch.setattr(mounting.shutil, "which", lambda name: None)
     bind(node, {"nfs": {"server": "192.0.2.1", "path": "/x"}})
