@@ -229,6 +229,30 @@ def test_the_speed_of_a_device_is_limited(bundle: Bundle) -> None:
     )
 
 
+def test_weights_and_limits_of_huge_pages_are_set_in_the_second_generation(bundle: Bundle) -> None:
+    root = Path("/sys/fs/cgroup")
+    present = (root / "cgroup.controllers").read_text().split() if (root / "cgroup.controllers").exists() else []
+    if not {"io", "hugetlb"} <= set(present):
+        pytest.skip("cgroup2 of this host has no controllers for devices and huge pages")
+    bundle.linux["resources"] = {
+        "blockIO": {"weight": 500},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 8 << 20}],
+        "memory": {"limit": 64 << 20, "reservation": 32 << 20},
+        "unified": {"memory.min": str(4 << 20)},
+    }
+    bundle.shell("sleep 1000")
+    bundle.create()
+    group = root / bundle.id / "container"
+    weight = "io.bfq.weight" if (group / "io.bfq.weight").exists() else "io.weight"
+    shown = {name: (group / name).read_text() for name in (weight, "hugetlb.2MB.max", "memory.low", "memory.min")}
+    assert shown == {
+        weight: "default 500\n" if weight == "io.bfq.weight" else "default 4950\n",
+        "hugetlb.2MB.max": f"{8 << 20}\n",
+        "memory.low": f"{32 << 20}\n",
+        "memory.min": f"{4 << 20}\n",
+    }
+
+
 def test_speed_and_weight_of_block_devices_and_memory_nodes_in_the_first_generation(bundle: Bundle) -> None:
     block, cpuset = Path("/sys/fs/cgroup/blkio"), Path("/sys/fs/cgroup/cpuset")
     if not ((block / "blkio.throttle.write_bps_device").exists() and (cpuset / "cpuset.mems").exists()):
