@@ -147,19 +147,30 @@ class _Lease:
         return True
 
     async def _wait_free(self, sequence: int, free: asyncio.Event) -> None:
-        """Wait for the marker or the release that follows `sequence`."""
+        """Wait for the marker or the release that follows `sequence`. BusError if it cannot be watched for."""
 
         def deliver(delivery: Delivery) -> None:
             if delivery.sequence > sequence and _is_free(delivery.headers, delivery.data):
                 free.set()
 
         consumer = PullConsumer(self._bus, LEASE, [self._subject], "last_per_subject", deliver, lambda: None)
+        failures: list[BusError] = []
+
+        async def read() -> None:
+            # the group would wrap the error, and no caller expects that
+            try:
+                await consumer.run()
+            except BusError as exc:
+                failures.append(exc)
+
         async with asyncio.TaskGroup() as group:
-            reader = group.create_task(consumer.run(), name=f"watch of {self._subject}")
+            reader = group.create_task(read(), name=f"watch of {self._subject}")
             waiter = group.create_task(free.wait(), name=f"wait for {self._subject}")
             await asyncio.wait((reader, waiter), return_when=asyncio.FIRST_COMPLETED)
             reader.cancel()
             waiter.cancel()
+        if failures:
+            raise failures[0]
 
 
 def _is_free(headers: dict[str, str] | None, data: bytes) -> bool:
