@@ -12,8 +12,10 @@ import pytest
 
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
+from tests.slowness import LIMIT_S
 
 KUBECTL = Path(__file__).parents[3] / ".cache" / "tools" / "kubectl"
+PATIENCE = f"--timeout={LIMIT_S:g}s"
 DEFINITION = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -53,7 +55,7 @@ def kubectl(server: ApiServerProcess, *arguments: str, body: Any = None, check: 
     """Run kubectl with a cache of its own for each server; its output and errors."""
     command = [str(KUBECTL), "--kubeconfig", str(server.kubeconfig), "--cache-dir", f"{server.directory}/cache"]
     text = json.dumps(body) if body is not None else None
-    result = subprocess.run([*command, *arguments], input=text, capture_output=True, text=True, timeout=60)
+    result = subprocess.run([*command, *arguments], input=text, capture_output=True, text=True, timeout=2 * LIMIT_S)
     assert not check or result.returncode == 0, result.stderr
     return result.stdout + result.stderr
 
@@ -72,11 +74,11 @@ def test_a_definition_made_at_one_server_is_served_by_the_other(
 ) -> None:
     one, other = servers
     kubectl(one, "create", "-f", "-", body=DEFINITION)
-    kubectl(other, "wait", "--for=condition=Established", "crd/boats.river.example", "--timeout=20s")
+    kubectl(other, "wait", "--for=condition=Established", "crd/boats.river.example", PATIENCE)
     kubectl(other, "create", "-f", "-", body=boat("punt"))
     assert json.loads(kubectl(one, "get", "boat", "punt", "-o", "json"))["spec"] == {"crew": 2}
     assert "too many" in kubectl(other, "create", "-f", "-", body=boat("galley", crew=200), check=False)
-    kubectl(one, "delete", "crd", "boats.river.example", "--timeout=20s")
+    kubectl(one, "delete", "crd", "boats.river.example", PATIENCE)
     assert "NotFound" in kubectl(other, "get", "--raw", "/apis/river.example/v1/boats", check=False)
 
 
@@ -85,7 +87,7 @@ def test_definitions_and_their_objects_outlive_the_servers(
 ) -> None:
     one, other = servers
     kubectl(one, "create", "-f", "-", body=DEFINITION)
-    kubectl(one, "wait", "--for=condition=Established", "crd/boats.river.example", "--timeout=20s")
+    kubectl(one, "wait", "--for=condition=Established", "crd/boats.river.example", PATIENCE)
     kubectl(one, "create", "-f", "-", body=boat("punt", crew=3))
     one.kill()
     assert json.loads(kubectl(other, "get", "boat", "punt", "-o", "json"))["spec"] == {"crew": 3}
@@ -99,10 +101,10 @@ def test_the_cleaning_of_a_definition_is_finished_by_whoever_is_left(
 ) -> None:
     one, other = servers
     kubectl(one, "create", "-f", "-", body=DEFINITION)
-    kubectl(one, "wait", "--for=condition=Established", "crd/boats.river.example", "--timeout=20s")
+    kubectl(one, "wait", "--for=condition=Established", "crd/boats.river.example", PATIENCE)
     for number in range(20):
         kubectl(one, "create", "-f", "-", body=boat(f"raft-{number}"))
     kubectl(one, "delete", "crd", "boats.river.example", "--wait=false")
     one.kill()
-    kubectl(other, "wait", "--for=delete", "crd/boats.river.example", "--timeout=20s")
+    kubectl(other, "wait", "--for=delete", "crd/boats.river.example", PATIENCE)
     assert "NotFound" in kubectl(other, "get", "--raw", "/apis/river.example/v1/boats", check=False)
