@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import ssl
@@ -117,6 +118,9 @@ def test_every_service_has_metrics_and_health(cluster: TestCluster) -> None:
             assert opener.open(f"http://{address}/{path}").status == 200, f"{address}/{path}"
     assert "apiserver_request_total" in cluster.kubectl("get", "--raw", "/metrics")
     assert cluster.kubectl("get", "--raw", "/readyz") == "ok"
+    assert "kubelet_running_pods" in cluster.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/metrics")
+    summary = json.loads(cluster.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/stats/summary"))
+    assert "hello" in {pod["podRef"]["namespace"] for pod in summary["pods"]}
 
 
 def test_container_logs_can_be_read_from_the_stream(cluster: TestCluster) -> None:

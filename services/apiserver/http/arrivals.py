@@ -30,6 +30,7 @@ class Arrival:
         "pairs",
         "peer",
         "request",
+        "rest",
         "size",
         "url",
         "version",
@@ -48,6 +49,8 @@ class Arrival:
         self.error: ApiError | None = None
         self.inflow: Inflow | None = None
         self.peer = ""
+        # what came after a request to change the protocol
+        self.rest: bytes | None = None
         # what became of it, as soon as that is known
         self.request: Request | None = None
 

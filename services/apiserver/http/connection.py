@@ -199,14 +199,13 @@ class Connection(asyncio.Protocol):
         arrival.close = not self._parser.should_keep_alive()
         arrival.check_head(upgrades=self._parser.should_upgrade())
         self._arrival_due += BODY_S - HEAD_S
-        if arrival.passes_on():
+        waits = arrival.headers.get("expect", "").lower() == "100-continue" and arrival.error is None
+        if waits and not (self._serving or self._waiting):
+            # otherwise an answer is due first, and the client may send its body at any time
+            self._transport.write(CONTINUE)
+        if not self._parser.should_upgrade() and arrival.passes_on():
             arrival.inflow = Inflow(self._transport)
             self._enqueue(arrival)
-        if arrival.headers.get("expect", "").lower() == "100-continue" and arrival.error is None:
-            if self._serving or self._waiting:
-                # an answer is due first, and the client may send its body at any time
-                return
-            self._transport.write(CONTINUE)
 
     def on_body(self, data: bytes) -> None:
         arrival = self._arrival
@@ -261,20 +260,28 @@ class Connection(asyncio.Protocol):
         # the parser has told of the whole message before it stopped
         arrival = self._waiting[-1]
         if arrival.headers.get("upgrade", "").lower() in ("websocket", "spdy/3.1"):
+            arrival.rest = rest
+            self._deaf = True
             if self._serving or len(self._waiting) > 1:
-                self._waiting.pop()
-                self._refuse(arrival, bad_request("an upgrade cannot begin before earlier requests are answered"))
+                # in its turn: whoever asks for another protocol says nothing more until he is answered
+                self._transport.pause_reading()
                 return
-            self._deaf = self._handed_over = True
-            self._service.closed(self)
+            self._waiting.pop()
             if self._task is not None:
                 self._task.cancel()
-            self._service.take_over(self._transport, arrival.head() + rest)
+            self._hand_over(arrival)
             return
         # a server may go on as if it had not been asked (RFC 9110, 7.8)
         self._parser = httptools.HttpRequestParser(self)
         if rest:
             self.data_received(rest)
+
+    def _hand_over(self, arrival: Arrival) -> None:
+        """Give the connection away with a request to change the protocol, which the caller has taken from the queue."""
+        assert arrival.rest is not None
+        self._handed_over = True
+        self._service.closed(self)
+        self._service.take_over(self._transport, arrival.head() + arrival.rest)
 
     # what the server does
 
@@ -323,6 +330,10 @@ class Connection(asyncio.Protocol):
                 self._wake = self._loop.create_future()
                 await self._wake
             arrival = self._waiting.popleft()
+            if arrival.rest is not None:
+                self._transport.resume_reading()
+                self._hand_over(arrival)
+                return
             if self._reading_paused and not self._deaf and len(self._waiting) < PIPELINED // 2:
                 self._reading_paused = False
                 self._transport.resume_reading()

@@ -19,7 +19,7 @@ from shared.bus.streams import BusStream, StreamServer
 from shared.identity.pki import ensure_pki
 from tests.fakes.nats import NatsServer
 from tests.integration.apiserver.process import ApiServerProcess
-from tests.integration.apiserver.test_apiserver_process import PODS, client, create, nats_server, server
+from tests.integration.apiserver.test_apiserver_process import KUBECTL, PODS, client, create, nats_server, server
 
 __all__ = ["nats_server", "server"]
 
@@ -147,6 +147,27 @@ async def test_websockets_reach_the_pod(server: ApiServerProcess, nats_server: N
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(f"{PODS}/p:8080/proxy/method")
         assert refused.value.status == 200
+
+
+@pytest.mark.skipif(not KUBECTL.exists(), reason="tests/tools has not fetched kubectl")
+async def test_websockets_pass_kubectl_proxy_too(server: ApiServerProcess, nats_server: NatsServer) -> None:
+    async with client(server) as session, node(nats_server):
+        await make_objects(session)
+        command = [str(KUBECTL), "--kubeconfig", str(server.kubeconfig), "proxy", "--port=0"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        try:
+            assert process.stdout is not None
+            port = int((await process.stdout.readline()).decode().rpartition(":")[2])
+            base = f"http://127.0.0.1:{port}{PODS}/p:8080/proxy"
+            async with aiohttp.ClientSession() as plain:
+                async with plain.ws_connect(f"{base}/talk") as socket:
+                    await socket.send_str("hello")
+                    assert await socket.receive_str() == "/talk hello"
+                async with plain.get(f"{base}/") as response:
+                    assert await response.text() == f'<a href="{PODS}/p:8080/proxy/other">x</a>'
+        finally:
+            process.terminate()
+            await process.wait()
 
 
 async def test_a_pod_that_speaks_tls_is_named_with_its_scheme(

@@ -83,7 +83,9 @@ class Server:
 
     async def receive(self, arrival: Arrival, certificate: dict[str, Any] | None) -> Request:
         path, query = arrival.target()
-        return Request(ANONYMOUS, arrival.method, path, query, arrival.headers, b"".join(arrival.body))
+        return Request(
+            ANONYMOUS, arrival.method, path, query, arrival.headers, b"".join(arrival.body), inflow=arrival.inflow
+        )
 
     async def handle(self, request: Request) -> Outcome:
         return await self.handler(request)
@@ -277,6 +279,69 @@ async def test_a_request_to_become_a_websocket_is_handed_over_whole() -> None:
         assert client.server.taken.endswith(b"\r\n\r\nframes")
         assert b"sec-websocket-key: k" in client.server.taken
         assert not client.pipe.closed
+
+
+async def test_a_request_to_become_a_websocket_waits_for_its_turn() -> None:
+    upgrade = request("/exec", headers="Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n")
+    answered = asyncio.Event()
+
+    async def slow(asked: Request) -> Outcome:
+        await answered.wait()
+        return Raw(b"slow", "text/plain")
+
+    async with connected() as client:
+        client.server.handler = slow
+        client.send(request("/first") + request("/second"))
+        client.send(upgrade + b"frames")
+        assert client.pipe.paused
+        assert client.server.taken == b""
+        answered.set()
+        await client.until(b"slow")
+        async with asyncio.timeout(10):
+            while not client.server.taken:
+                await asyncio.sleep(0)
+        assert client.pipe.written.count(b"slow") == 2
+        assert client.server.taken.endswith(b"\r\n\r\nframes")
+        assert not client.pipe.paused
+        assert not client.pipe.closed
+
+
+async def test_the_body_for_a_proxied_server_is_passed_on_as_it_comes() -> None:
+    received: list[bytes] = []
+
+    async def take(asked: Request) -> Outcome:
+        assert asked.inflow is not None
+        async for data in asked.inflow:
+            received.append(data)
+        return Raw(b"%d" % sum(map(len, received)), "text/plain")
+
+    path = "/api/v1/namespaces/default/pods/p/proxy/upload"
+    async with connected() as client:
+        client.server.handler = take
+        size = 5 * MEGABYTE
+        head = f"PUT {path} HTTP/1.1\r\nContent-Length: {size}\r\nExpect: 100-continue\r\n\r\n".encode()
+        client.send(head)
+        assert client.pipe.written.startswith(b"HTTP/1.1 100 Continue")
+        for _ in range(5):
+            client.send(b"x" * MEGABYTE)
+            await asyncio.sleep(0)
+        await client.until(b"\r\n\r\n%d" % size)
+        client.server.handler = client.server.echo
+        client.send(request("/next"))
+        await client.until(b"GET /next 0")
+
+
+async def test_a_body_that_nobody_wants_ends_the_connection() -> None:
+    async def refuse(asked: Request) -> Outcome:
+        raise NotFound("no such pod")
+
+    async with connected() as client:
+        client.server.handler = refuse
+        client.send(b"PUT /api/v1/nodes/n/proxy/x HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc")
+        await client.until(b"no such pod")
+        async with asyncio.timeout(10):
+            while not client.pipe.closed:
+                await asyncio.sleep(0)
 
 
 async def test_another_upgrade_is_ignored() -> None:
