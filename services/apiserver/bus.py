@@ -8,7 +8,7 @@ from services.apiserver.auth import requests
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.auth.impersonation import impersonate
 from services.apiserver.failures import method_not_allowed, status_of
-from services.apiserver.http import to_raw
+from services.apiserver.http import prepare, to_raw
 from services.apiserver.negotiation import Accepted
 from services.apiserver.pipeline import Pipeline
 from services.apiserver.protocol import JSON, ProtocolSwitch, Query, Raw, Request, Stream, Upgrade, Watching
@@ -39,6 +39,7 @@ class BusHandler:
             if isinstance(outcome, Watching):
                 outcome.close()
             raise method_not_allowed()
+        await prepare(request, outcome)
         raw: Raw = to_raw(request, outcome)
         if raw.content_type == JSON:
             return raw.status, raw.whole

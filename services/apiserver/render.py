@@ -96,6 +96,21 @@ def listing(outcome: Listing, accepted: Accepted, query: Query) -> Raw:
     return Raw(encode(listing_object(outcome), accepted.media), accepted.media)
 
 
+def make_ready(outcome: Listing, start: int, stop: int, accepted: Accepted) -> bool:
+    """Make what some records of a list are joined of and what is kept with them; whether there was anything to do."""
+    records, resource = outcome.records[start:stop], outcome.resource
+    if accepted.media != JSON or conversion.storage_of(resource) is not resource:
+        return False
+    if accepted.transformation == "Table":
+        return rows.make(resource, records, datetime.now(UTC))
+    if accepted.transformation:
+        return False
+    unmade = [one for one in records if not one.has_json]
+    for one in unmade:
+        one.encode()
+    return bool(unmade)
+
+
 def listing_object(outcome: Listing) -> Object:
     """A list as an object, for YAML, protobuf and the bus."""
     meta: dict[str, Any] = {"resourceVersion": str(outcome.revision)}

@@ -70,6 +70,16 @@ def separated(resource: Resource, records: Sequence[Record], now: datetime) -> l
     return parts
 
 
+def make(resource: Resource, records: Sequence[Record], now: datetime) -> bool:
+    """Make the rows of records that have none yet; whether there were any."""
+    columns = [one["name"] for one in tables.column_definitions(resource)]
+    place = columns.index(AGE) if AGE in columns else -1
+    missing = [one for one in records if one.row is None]
+    for record in missing:
+        record.row = _row(resource, record, now, place)
+    return bool(missing)
+
+
 UNSTEADY = Row(None, b"", b"", 0.0, 0, 0)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 
 from shared.bus.permissions import LOGCOLLECTOR_PREFIX, permissions
 from shared.errors import SettingsError
@@ -21,6 +22,8 @@ MAX_PAYLOAD_BYTES = 8 << 20
 MAX_PENDING_BYTES = 128 << 20
 # 2.15 otherwise allows 1000 consumers in all, and every process, watch of logs and registry read takes one
 MAX_CONSUMERS = 100_000
+# what the broker keeps is small and lives long: collected at 1.4 times of it instead of twice, it takes a third less
+ENVIRONMENT: Final = {"GOGC": "40"}
 
 
 # the user of the routes between servers, which is no user of the bus

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, field
 
-from shared.bus.server import binary
+from shared.bus.server import ENVIRONMENT, binary
 from shared.cli.bus import bus_url, servers
 from shared.cli.cluster import Cluster
 from shared.kernel.underlay import Underlay
@@ -41,6 +41,7 @@ def processes(cluster: Cluster, parent_group: str = "") -> list[ProcessSpec]:
             ProcessSpec(
                 server.process,
                 [str(binary()), "-c", str(server.configuration)],
+                dict(ENVIRONMENT),
                 gate=server.address,
                 store=str(server.store),
             )

@@ -99,6 +99,15 @@ class Record:
         return obj
 
     @property
+    def has_json(self) -> bool:
+        """Whether the JSON is at hand."""
+        return self._json is not None
+
+    def encode(self) -> None:
+        """Make the JSON now, for whoever asks for it later."""
+        _ = self.json
+
+    @property
     def json(self) -> bytes:
         """The object as JSON, encoded once."""
         if self._json is None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from shared.bus.server import ServerConfig, binary, render
+from shared.bus.server import ENVIRONMENT, ServerConfig, binary, render
 from shared.settings import BusSettings
 from tests.slowness import LIMIT_S
 
@@ -116,7 +116,8 @@ class NatsServer:
         """Start, and wait until the port answers."""
         path = self.write_configuration()
         with (self.directory / "nats.log").open("ab") as output:
-            self._process = subprocess.Popen([str(binary()), "-c", str(path)], stdout=output, stderr=output)
+            command, environment = [str(binary()), "-c", str(path)], os.environ | ENVIRONMENT
+            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         deadline = time.monotonic() + LIMIT_S
         while True:
             try:

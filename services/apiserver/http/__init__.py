@@ -4,7 +4,7 @@
 hands connections that become WebSockets to aiohttp.
 """
 
-from services.apiserver.http.answers import to_raw
+from services.apiserver.http.answers import prepare, to_raw
 from services.apiserver.http.server import HttpServer, server_context
 
-__all__ = ["HttpServer", "server_context", "to_raw"]
+__all__ = ["HttpServer", "prepare", "server_context", "to_raw"]

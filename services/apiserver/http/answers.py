@@ -1,5 +1,6 @@
 """Outcomes and failures -> the bytes of HTTP/1.1 answers (RFC 9112)."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ JOINED_BYTES = 16 << 10
 # what is written before the client is given the chance to take some of it
 PIECE_BYTES = 128 << 10
 WARNINGS_LENGTH = 4096
+# records of a list that are made ready in one turn of the loop: about three milliseconds
+PORTION = 64
 LAST_CHUNK = b"0\r\n\r\n"
 NO_BODY = (204, 304)
 
@@ -35,6 +38,17 @@ def to_raw(request: Request, outcome: Item | Listing | Document | Raw) -> Raw:
     if isinstance(outcome, Listing):
         return render.listing(outcome, accepted, request.query)
     return render.document(outcome, accepted)
+
+
+async def prepare(request: Request, outcome: Outcome) -> None:
+    """Make what a long list is joined of in portions, so that nobody waits for all of it: five thousand rows that are
+    made for the first time take a third of a second."""
+    if not isinstance(outcome, Listing) or len(outcome.records) <= PORTION:
+        return
+    accepted = negotiation.accept(request.headers.get("accept", ""), protobuf=outcome.resource.schema.custom is None)
+    for start in range(0, len(outcome.records), PORTION):
+        if render.make_ready(outcome, start, start + PORTION, accepted):
+            await asyncio.sleep(0)
 
 
 def failure(request: Request | None, error: ApiError, *, method: str = "GET") -> Raw:

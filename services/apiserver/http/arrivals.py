@@ -104,7 +104,7 @@ def _header_name(name: bytes) -> str:
     return name.decode("latin-1").lower()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _target(url: bytes) -> tuple[str, Query]:
     text = url.decode("utf-8", "replace")
     if not text.startswith("/"):

@@ -374,6 +374,7 @@ class Connection(asyncio.Protocol):
                 answers.record(request, 200, 0.0)
                 return
             assert not isinstance(outcome, Upgrade | ProtocolSwitch), "only a request to upgrade changes the protocol"
+            await answers.prepare(request, outcome)
             raw = answers.to_raw(request, outcome)
         except ApiError as exc:
             # a caller who is not known is told the id of his request as well

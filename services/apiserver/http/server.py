@@ -18,6 +18,7 @@ from services.apiserver.http.gets import Gets
 from services.apiserver.http.upgrades import Upgrades
 from services.apiserver.pipeline import Pipeline
 from services.apiserver.protocol import Outcome, Request
+from services.apiserver.reclaiming import Reclaimer
 from shared.errors import ApiError
 from shared.identity.users import ANONYMOUS
 
@@ -41,6 +42,7 @@ class HttpServer:
         self._upgrades = Upgrades(self)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
+        self._reclaimer = Reclaimer()
         self._empty = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
@@ -69,6 +71,7 @@ class HttpServer:
         """Accept connections until cancelled or closed."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            group.create_task(self._reclaimer.run(), name="reclaiming of memory")
             for server in self._servers:
                 await server.start_serving()
             loop = asyncio.get_running_loop()
@@ -103,6 +106,7 @@ class HttpServer:
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._reclaimer.closed()
         if not self._connections:
             self._empty.set()
 

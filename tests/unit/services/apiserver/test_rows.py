@@ -1,5 +1,6 @@
 """Rows from kept bytes are the rows that a table of the objects has, whenever they are asked for."""
 
+import asyncio
 import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.apiserver import rows
+from services.apiserver.http import answers
+from services.apiserver.protocol import Listing, Query, Request
 from shared.events.subjects import Ref
+from shared.identity.users import ANONYMOUS
 from shared.objects import registry, tables
 from shared.state.record import Record, keep_decoded
 
@@ -83,3 +87,30 @@ def test_a_record_forgets_the_decoded_form_and_finds_it_again() -> None:
         assert first.object == before
     finally:
         keep_decoded(0)
+
+
+async def test_a_long_list_is_made_ready_in_portions_and_only_once() -> None:
+    pods = registry.by_plural("", "v1", "pods")
+    assert pods is not None
+    records = [pod() for _ in range(3 * answers.PORTION)]
+    listing = Listing(pods, records, 7)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with asyncio.TaskGroup() as group:
+        counter = group.create_task(count())
+        for accept in ("application/json", "application/json;as=Table;v=v1;g=meta.k8s.io"):
+            request = Request(ANONYMOUS, "GET", "/", Query({}), {"accept": accept}, b"")
+            before = turns
+            await answers.prepare(request, listing)
+            assert turns - before >= 2
+            before = turns
+            await answers.prepare(request, listing)
+            assert turns == before
+        counter.cancel()
+    assert all(one.has_json and one.row is not None for one in records)
