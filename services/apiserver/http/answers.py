@@ -9,7 +9,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from services.apiserver import instruments, negotiation, render
-from services.apiserver.audit.ids import audit_id
+from services.apiserver.audit.ids import audit_id, fresh_id
 from services.apiserver.failures import status_of
 from services.apiserver.negotiation import Accepted
 from services.apiserver.protocol import JSON, Document, Item, Listing, Outcome, Raw, Request
@@ -96,7 +96,8 @@ def complete(request: Request | None, raw: Raw, *, close: bool) -> Iterable[byte
 
 def whole(body: bytes) -> tuple[bytes, ...]:
     """The answer 200 with an object as JSON, as `complete` makes it of one."""
-    head = b"%b%bContent-Length: %d\r\n\r\n" % (_plain_head(200, JSON), _date(), len(body))
+    parts = (_plain_head(200, JSON), _date(), len(body), fresh_id().encode())
+    head = b"%b%bContent-Length: %d\r\nAudit-Id: %b\r\n\r\n" % parts
     return (head + body,) if len(body) <= JOINED_BYTES else (head, body)
 
 

@@ -427,6 +427,7 @@ class Connection(asyncio.Protocol):
         self._serving = self._short = False
         self._idle_since = self._loop.time()
         if unserved is not None and not self._transport.is_closing():
+            unserved.peer = self._peer
             self._waiting.appendleft(unserved)
         if self._waiting or self._deaf:
             self._wake_task()

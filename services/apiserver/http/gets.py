@@ -37,7 +37,17 @@ END: Final = b"\r\n\r\n"
 AT_ANY: Final = b"resourceVersion=0"
 # headers that make more of a request than its line tells
 UNUSUAL: Final = frozenset(
-    ("connection", "upgrade", "expect", "content-length", "content-encoding", "transfer-encoding", "te", "trailer")
+    (
+        "audit-id",
+        "connection",
+        "upgrade",
+        "expect",
+        "content-length",
+        "content-encoding",
+        "transfer-encoding",
+        "te",
+        "trailer",
+    )
 )
 PLAIN: Final = Accepted(JSON)
 ANY_NAME: Final = "name"
@@ -124,7 +134,8 @@ class Gets:
         if line is None:
             return False
         head = self._heads.get(data[line.end() :])
-        if head is None or client.is_full:
+        # an audit log tells of more than is known here
+        if head is None or client.is_full or self._pipeline.auditor is not None:
             return False
         path, last = line.groups()
         name, _, query = last.partition(b"?")

@@ -140,6 +140,24 @@ async def test_what_is_unusual_is_answered_alike_each_time(api: MemoryApi) -> No
             assert (code, re.sub(rb'"\d+s"', b'"s"', body)) == (again[0], re.sub(rb'"\d+s"', b'"s"', again[1]))
 
 
+async def test_each_answer_has_an_id_and_a_chosen_one_is_kept(api: MemoryApi) -> None:
+    await api.create(MAPS, {"metadata": {"name": "a"}})
+    async with serving(api) as server:
+        client = Client(server, admin(api))
+        found = []
+        for headers in ("", "", "Audit-Id: mine\r\n", "Audit-Id: mine\r\n"):
+            client.connection.data_received(client.request(MAPS + "/a", headers))
+            async with asyncio.timeout(10):
+                while b"\r\n\r\n" not in client.pipe.written:
+                    client.pipe.changed.clear()
+                    await client.pipe.changed.wait()
+            found.append(bytes(client.pipe.written).split(b"Audit-Id: ")[1].split(b"\r\n")[0])
+            await client.answers(1)
+        assert len(set(found)) == 3
+        assert found[2:] == [b"mine", b"mine"]
+        assert len(found[1]) == 36
+
+
 async def test_requests_that_come_while_a_get_waits_are_answered_after_it(api: MemoryApi, short: Short) -> None:
     for name in ("a", "b"):
         await api.create(MAPS, {"metadata": {"name": name}})
