@@ -41,7 +41,7 @@ def _stored(group: str, version: str, plural: str) -> Resource:
 
 
 # bounded, because custom resources come and go
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def storage_of(resource: Resource) -> Resource:
     """The resource an object is stored as."""
     if resource.schema.custom is not None:

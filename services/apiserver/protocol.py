@@ -120,7 +120,7 @@ class Request:
 
     @property
     def dry_run(self) -> bool:
-        return "All" in self.query.all("dryRun")
+        return "dryRun" in self.query and "All" in self.query.all("dryRun")
 
 
 class Item:

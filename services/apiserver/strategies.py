@@ -112,7 +112,7 @@ def key(resource: Resource) -> tuple[str, str]:
 
 
 # bounded, because custom resources come and go
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def has_status(resource: Resource) -> bool:
     """Whether status is written through its own subresource."""
     return resource.subresource("status") is not None

@@ -207,6 +207,11 @@ def _plan(struct: Struct) -> Converter:
         made: Object = {}
         for key, item in value.items():
             converter = converters.get(key)
+            if converter is _text_or_nothing and type(item) is str:
+                # most fields are such ones, and a call for each would be most of the work
+                if item:
+                    made[key] = item
+                continue
             if converter is None:
                 if strict:
                     raise _UnknownFieldError
@@ -265,6 +270,8 @@ def _field(field: Field) -> Converter:
         return _map(_list(single, field), field)
     if field.pointer or field.always or field.type not in _OMITTED:
         return single
+    if field.type == "string":
+        return _text_or_nothing
     zero = _OMITTED[field.type]
 
     def omit(value: Any, strict: bool) -> Any:
@@ -359,6 +366,13 @@ def _go_type(field: Field) -> str:
 def _string(value: Any, _: bool) -> Any:
     if type(value) is str:
         return value
+    raise _WrongTypeError(value, "string")
+
+
+def _text_or_nothing(value: Any, _: bool) -> Any:
+    """A text that is left out when it is empty."""
+    if type(value) is str:
+        return value or _DROP
     raise _WrongTypeError(value, "string")
 
 

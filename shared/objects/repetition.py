@@ -15,6 +15,8 @@ import msgspec
 REMEMBERED: Final = 512
 # many large values would fill the memory, and they are seldom alike
 LARGEST_BYTES: Final = 16 << 10
+# of all values that one function remembers; what comes of a value is some two or three times as large
+MOST_BYTES: Final = 2 << 20
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
@@ -26,11 +28,18 @@ unpack: Final = msgspec.msgpack.Decoder().decode
 def remembered(work: Callable[[Key, Any], Result]) -> Callable[[Key, Any], Result]:
     """A function of a key and JSON data that remembers its results; those are shared, so nobody may change them.
 
-    What raises is not remembered.
+    What raises is not remembered. Who sends ever new values makes it forget, and gains nothing else by it.
     """
+    held = 0
 
     @functools.lru_cache(maxsize=REMEMBERED)
     def known(key: Key, packed: bytes) -> Result:
+        nonlocal held
+        held += len(packed)
+        if held > MOST_BYTES:
+            # values that were dropped since are counted as well, so that this is an upper bound
+            known.cache_clear()
+            held = len(packed)
         return work(key, unpack(packed))
 
     def call(key: Key, value: Any) -> Result:

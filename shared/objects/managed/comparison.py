@@ -153,8 +153,12 @@ def everything(shape: Shape, value: Any) -> Fields:
         members, element = shape.members, shape.element
         for name, item in value.items():
             member = members.get(name)
-            inner = member.shape if member is not None else element
-            made[f"f:{name}"] = MEMBER if inner is None else everything(inner, item)
+            if member is None:
+                inner, path = element, f"f:{name}"
+            else:
+                path, inner, _ = member
+            # most fields are plain, and a call for each would be most of the work
+            made[path] = MEMBER if inner is None or inner.atomic or not item else everything(inner, item)
         return made
     assert isinstance(shape, Listed)
     if not isinstance(value, list):
