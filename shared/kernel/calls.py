@@ -1,6 +1,6 @@
 """Lists of system calls that a process carries out by itself, with no interpreter and hence no memory to speak of.
 
-A fork of a Python process copies hundreds of page tables entries and then, by merely counting references, page after
+A fork of a Python process copies hundreds of page table entries and then, by merely counting references, page after
 page: that was half of what the start of a container took. Here the decisions are made once, by Python, in the form of a
 list; the process that carries it out is a machine program of some 60 instructions, whose only knowledge is: load the
 arguments, call the kernel, go on to the entry that belongs to the result. See keeper/zygote.py for who runs it.

@@ -148,24 +148,31 @@ def _opened(path: str, data: Data, tree: Slot | None = None) -> Blocks:
     """As rootfs.open_in_root into _FD, where every part is a plain name. What is missing becomes a directory, or a file
     if `tree`, which is to be there, is none."""
     how = _how(_PATH, syscalls.RESOLVE_IN_ROOT)
-    parts = [part for part in path.split("/") if part]
-    missing: list[bytes] = []
-    for index, name in enumerate(parts):
-        text = data.text(name)
-        missing.append(call("openat2", _ROOT, data.text("/" + "/".join(parts[:index])), how, 24, keep=_FD))
-        if tree is not None and index + 1 == len(parts):
-            here, directory = constants.text("."), _how(_PATH | os.O_DIRECTORY, 0)
-            missing += (
-                call("openat2", tree, here, directory, 24, keep=_OTHER, tolerate=errors(errno.ENOTDIR), on_error=3),
-                call("close", _OTHER),
-                call("mkdirat", _FD, text, 0o755, on_success=2, on_error=2, tolerate=EXISTS),
-                call("mknodat", _FD, text, stat.S_IFREG | 0o644, 0, tolerate=EXISTS),
-            )
-        else:
-            missing.append(call("mkdirat", _FD, text, 0o755, tolerate=EXISTS))
-        missing.append(call("close", _FD))
-    missing.append(call("openat2", _ROOT, data.text(path), how, 24, keep=_FD))
-    first = call("openat2", _ROOT, data.text(path), how, 24, keep=_FD, tolerate=MISSING, on_success=len(missing) + 1)
+    *parents, name = [part for part in path.split("/") if part] or ["."]
+    target, text = data.text(path), data.text(name)
+    opened = call("openat2", _ROOT, data.text("/" + "/".join(parents)), how, 24, keep=_FD)
+    above: list[bytes] = []
+    for index, part in enumerate(parents):
+        above += (
+            call("openat2", _ROOT, data.text("/" + "/".join(parents[:index])), how, 24, keep=_FD),
+            call("mkdirat", _FD, data.text(part), 0o755, tolerate=EXISTS),
+            call("close", _FD),
+        )
+    made: Blocks = (call("mkdirat", _FD, text, 0o755, tolerate=EXISTS),)
+    if tree is not None:
+        here, directory = constants.text("."), _how(_PATH | os.O_DIRECTORY, 0)
+        made = (
+            call("openat2", tree, here, directory, 24, keep=_OTHER, tolerate=errors(errno.ENOTDIR), on_error=3),
+            call("close", _OTHER),
+            call("mkdirat", _FD, text, 0o755, on_success=2, on_error=2, tolerate=EXISTS),
+            call("mknodat", _FD, text, stat.S_IFREG | 0o644, 0, tolerate=EXISTS),
+        )
+    if above:  # mostly there, so it is tried first
+        parent = data.text("/" + "/".join(parents))
+        above.append(opened)
+        opened = call("openat2", _ROOT, parent, how, 24, keep=_FD, tolerate=MISSING, on_success=len(above) + 1)
+    missing = (opened, *above, *made, call("close", _FD), call("openat2", _ROOT, target, how, 24, keep=_FD))
+    first = call("openat2", _ROOT, target, how, 24, keep=_FD, tolerate=MISSING, on_success=len(missing) + 1)
     return first, *missing
 
 
