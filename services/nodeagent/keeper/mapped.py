@@ -2,8 +2,8 @@
 
 What is the host's is gathered by a process that still has the host's privileges, and every tree gets the pod's mapping
 (mount_setattr(2), MOUNT_ATTR_IDMAP), so that root's files stay root's inside while the disk never sees the pod's ids.
-An overlay itself cannot be mapped; its layers can (Linux 5.19), and where their file system cannot, they are copied
-with shifted owners. Device nodes cannot be made in a user namespace, so the host's are shown.
+An overlay itself cannot be mapped; its layers can (Linux 5.19), and where the file system of the root's cannot, they
+are copied with shifted owners. Device nodes cannot be made in a user namespace, so the host's are shown.
 """
 
 from __future__ import annotations
@@ -37,15 +37,22 @@ def gather(
     OSError naming the source if its file system cannot be mapped.
     """
     gathered = Gathered(-1)
+    unions: list[tuple[int, Bind]] = []
     for index, step in enumerate(plan.inside):
         if isinstance(step, Bind):
             progress(f"opening {step.source} for {step.target}")
+            if step.mapped and step.layers:
+                unions.append((index, step))
+                continue
             gathered.sources[index] = tree = open_source(step)
             if step.mapped:
                 progress(f"mapping the owners of {step.source} for {step.target}")
                 map_owners(tree, user_namespace, step.source)
     progress("making mounts private")
     syscalls.mount("", "/", "", syscalls.MS_PRIVATE | syscalls.MS_REC)
+    for index, bind in unions:
+        progress(f"mapping the owners of the layers of {bind.source} for {bind.target}")
+        gathered.sources[index] = _open_union(bind, writable, user_namespace)
     progress("opening the host's devices")
     names = [f"/dev/{name}" for name, _major, _minor in DEVICES]
     if wants_everything(plan):
@@ -73,6 +80,34 @@ def map_owners(tree: int, user_namespace: int, path: str) -> None:
             raise
         text = "its file system or this kernel does not support id-mapped mounts"
         raise OSError(exc.errno, text, path) from exc
+
+
+def _open_union(bind: Bind, writable: str, user_namespace: int) -> int:
+    """As rootfs.open_source, of a read-only union whose layers are mapped."""
+    scratch = f"{writable}/union"
+    os.makedirs(scratch, exist_ok=True)
+    syscalls.mount("union", scratch, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=700")
+    try:
+        fds = []
+        for index, layer in enumerate(bind.layers):
+            tree = syscalls.open_tree(layer, syscalls.OPEN_TREE_CLONE)
+            map_owners(tree, user_namespace, layer)
+            os.mkdir(f"{scratch}/{index}")
+            base = os.open(f"{scratch}/{index}", os.O_PATH)
+            syscalls.move_mount(tree, base)
+            os.close(base)
+            os.close(tree)
+            fds.append(os.open(f"{scratch}/{index}", os.O_PATH | os.O_DIRECTORY))
+        union = f"{scratch}/all"
+        os.mkdir(union)
+        options = "lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds)
+        flags = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
+        syscalls.mount("overlay", union, "overlay", flags, options)
+        for fd in fds:
+            os.close(fd)
+        return open_source(Bind(union, bind.target, sub_path=bind.sub_path))
+    finally:
+        syscalls.umount(scratch, syscalls.MNT_DETACH)
 
 
 def _mount_overlay(writable: str, lower: list[str], user_namespace: int, root_id: int) -> int:

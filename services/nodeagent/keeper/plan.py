@@ -81,7 +81,7 @@ class Bind:
     """A part of the host's tree at `target`. `attributes` are MOUNT_ATTR bits, `propagation` an MS flag.
 
     `seal_all`: read-only holds for the mounts below it too. `mapped`: in a user namespace, its owners are shown as
-    those of the container.
+    those of the container; `layers` as of runtime.model.Mount.
     """
 
     source: str
@@ -92,6 +92,7 @@ class Bind:
     sub_path: str = ""
     mapped: bool = False
     seal_all: bool = True
+    layers: tuple[str, ...] = ()
 
 
 @frozen
@@ -168,6 +169,7 @@ def _user_step(mount: Mount) -> Step:
         mount.sub_path,
         mapped=True,
         seal_all=mount.recursive_read_only,
+        layers=tuple(mount.layers),
     )
 
 

@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Surroundings:
     read_only_volumes: frozenset[str]
     hostname: str
     runtime: Sequence[str] = ()
+    layers: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def pod_labels(pod: Mapping[str, Any]) -> dict[str, str]:
@@ -104,7 +105,7 @@ def container_spec(
     environment = _environment(spec, image, requested, around.hostname, allowed.identity.home)
     if around.runtime and any(m.get("recursiveReadOnly") == "Enabled" for m in spec.get("volumeMounts") or ()):
         raise ConfigurationError("recursiveReadOnly Enabled is only possible with the built-in runtime")
-    mounts = container_mounts(spec, around.volumes, requested, around.read_only_volumes)
+    mounts = container_mounts(spec, around.volumes, requested, around.read_only_volumes, around.layers)
     mounts += _own_mounts(spec, container, around.layout, {mount.target for mount in mounts})
     return ContainerSpec(
         id=container.container_id,

@@ -15,13 +15,15 @@ from services.nodeagent.pods.records import PodRecord
 
 @dataclass(slots=True)
 class PodSetting:
-    """One pod as its hooks see it. `volumes` maps names to paths; `renew_at` (unix seconds) is when a token is due."""
+    """One pod as its hooks see it. `volumes` maps names to paths, `layers` those of them that are unions to what they
+    are made of, top first; `renew_at` (unix seconds) is when a token is due."""
 
     pod: Mapping[str, Any]
     record: PodRecord
     layout: PodLayout
     volumes: dict[str, Path] = field(default_factory=dict)
     read_only_volumes: set[str] = field(default_factory=set)
+    layers: dict[str, list[str]] = field(default_factory=dict)
     renew_at: float = 0.0
     netns_path: str = ""
 

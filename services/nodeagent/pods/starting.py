@@ -122,6 +122,7 @@ def _surroundings(tools: Facilities, setting: PodSetting) -> Surroundings:
         memory_bytes=tools.memory_bytes,
         volumes=setting.volumes,
         read_only_volumes=frozenset(setting.read_only_volumes),
+        layers=setting.layers,
         hostname=files.hostname(setting.pod, tools.node.name, tools.domain),
         runtime=tools.handlers.command(setting.record.runtime_handler),
     )

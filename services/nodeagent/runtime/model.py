@@ -42,7 +42,8 @@ class Mount:
     for a bind, `options` may hold nosuid, nodev, noexec. `propagation` is private, slave or shared (None,
     HostToContainer, Bidirectional in Kubernetes). The target is made inside the root, a file if the source is no
     directory. `recursive` carries the mounts below the source along; with `recursive_read_only`, read-only holds for
-    them too.
+    them too. `layers` are those of a source that is a union of several, top first: owners cannot be mapped in a union,
+    so a container with a user namespace of its own is shown another union, of mapped layers.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Mount:
     recursive_read_only: bool = True
     options: list[str] = field(default_factory=list)
     sub_path: str = ""
+    layers: list[str] = field(default_factory=list)
 
 
 @mutable

@@ -114,6 +114,8 @@ class VolumesHook:
                 if kind == "image" and (image := self._images.find(volume["image"].get("reference") or "")) is not None:
                     # after a restart the store does not know any more who needs what
                     self._images.hold(image.id, imagevolume.holder(setting.record.uid))
+                    if len(image.layers) > 1:
+                        setting.layers[name] = [str(layer) for layer in reversed(image.layers)]
             else:
                 setting.volumes[name] = setting.layout.volume(kind, name)
 
@@ -137,6 +139,7 @@ class VolumesHook:
         elif kind == "image":
             secrets = pull_secrets(self._references, setting.pod)
             await imagevolume.prepare(self._images, setting.layout, name, volume["image"], secrets)
+            self.locate(setting)  # what it is made of is known now
         elif kind in CLAIMED:
             source = await claims.resolve(self._api, setting.pod, name, setting.layout)
             await self._persistent(setting, name, source)

@@ -15,11 +15,16 @@ _PROPAGATION = {"None": "private", "HostToContainer": "slave", "Bidirectional": 
 
 
 def container_mounts(
-    spec: Mapping[str, Any], volumes: Mapping[str, Path], environment: Mapping[str, str], read_only: frozenset[str]
+    spec: Mapping[str, Any],
+    volumes: Mapping[str, Path],
+    environment: Mapping[str, str],
+    read_only: frozenset[str],
+    layers: Mapping[str, list[str]] | None = None,
 ) -> list[Mount]:
     """Mounts of a container, outer ones first; `volumes` maps names to paths of the node.
 
-    `read_only` names the volumes that are made of API objects, which no container may write to.
+    `read_only` names the volumes that are made of API objects, which no container may write to; `layers` are those of
+    the volumes that are unions, top first.
     """
     result = []
     for mount in spec.get("volumeMounts") or ():
@@ -41,6 +46,7 @@ def container_mounts(
                 propagation=_PROPAGATION.get(mount.get("mountPropagation") or "None", "private"),
                 sub_path=sub_path,
                 recursive_read_only=mount.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
+                layers=list((layers or {}).get(name, ())),
             )
         )
     return sorted(result, key=lambda mount: len(PurePosixPath(mount.target).parts))

@@ -255,6 +255,21 @@ async def test_an_image_is_a_read_only_volume(node, layer):
     assert (layer / "bin/busybox").exists()
 
 
+async def test_an_image_of_several_layers_is_shown_to_a_pod_with_users_of_its_own(node, layer, tmp_path):
+    upper = tmp_path / "upper"
+    (upper / "etc").mkdir(parents=True)
+    (upper / "etc/more").write_text("of root alone\n")
+    (upper / "etc/more").chmod(0o600)
+    upper.chmod(0o755)
+    node.images.layers["tools:1"] = [layer, upper]
+    volume = {"name": "i", "image": {"reference": "tools:1"}}
+    mounts = [{"name": "i", "mountPath": "/i"}, {"name": "i", "mountPath": "/s", "subPath": "etc"}]
+    script = "cat /i/etc/more /s/more; stat -c %u /i/etc/more; /i/bin/echo below; touch /i/x || echo refused; sleep 100"
+    node.create(pod(shell("web", script, volumeMounts=mounts), volumes=[volume], hostUsers=False))
+    log = await node.wait_log("web", "refused\n")
+    assert log.startswith("of root alone\nof root alone\n0\nbelow\n")
+
+
 async def test_an_image_of_several_layers_shows_their_union(node, tmp_path):
     for name in ("upper", "lower"):
         (tmp_path / name).mkdir()
