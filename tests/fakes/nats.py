@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -33,13 +35,21 @@ USERS = (
     "logcollector-node-1",
 )
 
+PORTS = (20_000, 30_000)
+
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on.
+
+    Not one that the kernel gives to whoever asks for any (ip(7), ip_local_port_range): some other process could have it
+    before the server that it is meant for starts.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def write_certificate(directory: Path) -> tuple[Path, Path]:

@@ -346,7 +346,7 @@ async def test_a_resize_waits_for_room(node):
     resize(node, **amounts("200m", "32Mi"))
     pending = await eventually(lambda: condition(node, "PodResizePending"), "the condition")
     assert (pending["reason"], pending["message"]) == ("Deferred", "Node didn't have enough resource: cpu")
-    assert "ResizeDeferred" in node.recorder.reasons()
+    await eventually(lambda: "ResizeDeferred" in node.recorder.reasons(), "the event")
 
 
 async def test_less_memory_than_is_in_use_is_tried_again(node):
