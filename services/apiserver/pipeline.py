@@ -1,6 +1,7 @@
 """The way of every request: what is asked, may the caller ask it, who serves it. HTTP and the bus both end up here."""
 
 import dataclasses
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from services.apiserver import decoding, discovery, negotiation, routes
@@ -60,11 +61,9 @@ class Pipeline:
     # what was found before, by group, plural, subresource and verb
     _known: dict[tuple[str, str, str, str], Serve] = field(default_factory=dict, repr=False)
 
-    async def handle(self, request: Request) -> Outcome:
+    def handle(self, request: Request) -> Awaitable[Outcome]:
         """Serve a request; every failure leaves as an ApiError."""
-        if self.auditor is not None:
-            return await self.auditor.handle(request, self._guarded)
-        return await self._guarded(request)
+        return self._guarded(request) if self.auditor is None else self.auditor.handle(request, self._guarded)
 
     async def _guarded(self, request: Request) -> Outcome:
         try:
