@@ -41,6 +41,7 @@ _X86_64 = {
     "close": 3,
     "dup2": 33,
     "sendto": 44,
+    "recvfrom": 45,
     "sendmsg": 46,
     "recvmsg": 47,
     "execve": 59,

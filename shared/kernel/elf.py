@@ -6,6 +6,7 @@ cannot be written.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -17,6 +18,7 @@ HEADERS = 64
 _SEGMENT = 56
 _PAGE = 0x1000
 _EXECUTE, _WRITE, _READ = 1, 2, 4
+_MFD_EXEC = 0x10
 
 
 @frozen
@@ -65,7 +67,13 @@ def _segment(flags: int, offset: int, address: int, in_file: int, in_memory: int
 
 def sealed(name: str, program: bytes) -> int:
     """A descriptor for execveat(2), closed by it, of a file in memory that nobody can change."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        fd = os.memfd_create(name, flags | _MFD_EXEC)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:  # before Linux 6.3 every such file could be executed
+            raise
+        fd = os.memfd_create(name, flags)
     os.write(fd, program)
     seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from services.nodeagent.keeper import launch, pidfds
 from services.nodeagent.keeper.loop import Loop
-from services.nodeagent.keeper.zygote import AGAIN, Order, Unavailable, Unlisted, Zygote
+from services.nodeagent.keeper.zygote import AGAIN, GO, Order, Unavailable, Unlisted, Zygote
 from shared.kernel import syscalls
 from shared.records import frozen
 
@@ -50,7 +50,7 @@ class Birth:
         self.on_settled: Callable[[], None] = lambda: None
         self.on_handover: Callable[[], None] = lambda: None
         self.on_unfinished: Callable[[], None] = lambda: None
-        self._unfinished = False
+        self.unfinished = ""  # the error that a list came upon
         self._executing = False
         self._fd = channel.fileno()
         _under_way.add(self._fd)
@@ -72,7 +72,7 @@ class Birth:
                 self._end()
                 return
             if data.startswith(AGAIN):
-                self._unfinished = True
+                self.unfinished = os.strerror(data[len(AGAIN)])
                 continue
             message = json.loads(data)
             if "warning" in message:
@@ -107,7 +107,7 @@ class Birth:
         _under_way.discard(self._fd)
         self._loop.forget(channel.fileno())
         channel.close()
-        if self._unfinished:
+        if self.unfinished:
             self.on_unfinished()
             return
         if not self._executing:
@@ -145,33 +145,53 @@ def spawn(
 
     Closes `cgroup_fd`. OSError if the kernel refuses.
     """
-    parent, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        birth = _by_list(loop, shortcut, flags, cgroup_fd, pid_namespace) if shortcut is not None else None
+        return birth or _by_fork(loop, body, flags, cgroup_fd, pid_namespace)
+    finally:
+        if cgroup_fd >= 0:
+            os.close(cgroup_fd)
+
+
+def _channel() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+
+
+def _by_fork(
+    loop: Loop, body: Callable[[launch.Channel], None], flags: int, cgroup_fd: int, pid_namespace: int
+) -> Birth:
+    parent, child = _channel()
     where: AbstractContextManager[None] = nullcontext()
     if pid_namespace >= 0:
         where = syscalls.namespace(pid_namespace, syscalls.CLONE_NEWPID)
     try:
-        made = None
-        if shortcut is not None:
-            made = _by_list(shortcut, Order(flags, child.fileno(), shortcut.fds, cgroup_fd, pid_namespace))
-        if made is None:
-            with where:
-                made = syscalls.clone(flags, cgroup_fd=cgroup_fd)
-                if made[0] == 0:
-                    launch.run(body, child)
+        with where:
+            pid, pidfd = syscalls.clone(flags, cgroup_fd=cgroup_fd)
+            if pid == 0:
+                launch.run(body, child)
     except BaseException:
         parent.close()
         raise
     finally:
         child.close()
-        if cgroup_fd >= 0:
-            os.close(cgroup_fd)
-    return Birth(loop, parent, *made)
+    return Birth(loop, parent, pid, pidfd)
 
 
-def _by_list(shortcut: Shortcut, order: Order) -> tuple[int, int] | None:
-    """(pid, pidfd) of a process that carries out a list, None if there is to be none; then nothing has been done."""
+def _by_list(loop: Loop, shortcut: Shortcut, flags: int, cgroup_fd: int, pid_namespace: int) -> Birth | None:
+    """A process that carries out a list, None if there is to be none.
+
+    It waits for a word on its channel: one that was made by a zygote which could not tell of it any more sees the
+    channel's end instead, and ends. So no container is ever made twice, or by a keeper that has gone.
+    """
+    parent, child = _channel()
     try:
-        shortcut.compose(order)
-        return shortcut.zygote.bear(order)
+        with child:
+            order = Order(flags, child.fileno(), shortcut.fds, cgroup_fd, pid_namespace)
+            shortcut.compose(order)
+            pid, pidfd = shortcut.zygote.bear(order)
     except (Unlisted, Unavailable, OSError, ValueError, OverflowError):
+        parent.close()
         return None
+    with suppress(OSError):  # it has been killed already, which is told like any other end
+        parent.send(GO)
+    return Birth(loop, parent, pid, pidfd)

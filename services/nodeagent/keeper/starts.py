@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from services.nodeagent.keeper import births, bundles, foreign, launch, listed, pidfds, plan
@@ -112,6 +113,9 @@ class Starting:
         """A list came upon something that only launch.py can deal with, or tell what is wrong with it."""
         pidfds.wait(container.pidfd)
         birth = container.birth
+        if birth is not None:
+            text = f"container {container.spec.id}: made without a list of system calls, which came upon"
+            print(f"keeper: {text}: {birth.unfinished.lower()}", file=sys.stderr)
         try:
             self._launch(container, sandbox, root, with_list=False)
         except (OSError, ValueError) as exc:

@@ -36,6 +36,7 @@ ANSWER_LIMIT_S = 5.0
 
 # an order: address of its first entry, slots, failure list, strings of every order, data of this one, entries
 _SLOTS = _ORDER + 8
+_SLOT_COUNT = 16
 _FAILURE = _ORDER + 0x100
 _CONSTANTS = _ORDER + 0x200
 _CONSTANTS_MAX = 0x1E00
@@ -44,6 +45,10 @@ _DATA = _CONSTANTS + _CONSTANTS_MAX
 AGAIN = b"again\0\0\0"
 """What the channel tells of a list that could not be carried out; then come the error and the address of the entry."""
 
+GO = b"go"
+"""The word on the channel that a process waits for before it does anything."""
+
+_TRIES = 3  # so many orders in a row may fail before it is given up
 _MSG_NOSIGNAL = 0x4000
 _MSG_CMSG_CLOEXEC = 0x40000000
 _EXIT_CODE = 128
@@ -53,7 +58,7 @@ constants = Data(_CONSTANTS, _CONSTANTS_MAX)
 
 
 def slot(number: int) -> Slot:
-    """One of 16 places for results, empty at the beginning of an order."""
+    """One of 16 places for results, empty at the beginning of an order; the last one is the zygote's."""
     return Slot(_SLOTS + 8 * number)
 
 
@@ -93,7 +98,7 @@ class Order:
 
     def message(self) -> bytes:
         """What the zygote gets. OverflowError if it is too long."""
-        body = b"".join(self._list)
+        body = b"".join((*_wait(), *self._list))
         clone = self._clone()
         data = self.data.content()
         first = _DATA + len(data)
@@ -134,6 +139,14 @@ class Order:
         head.append(calls.enter(_BORN, _END))
         head.append(calls.enter(first + (len(head) + 1) * ENTRY, _FAILURE))
         return b"".join(head)
+
+
+def _wait() -> tuple[bytes, ...]:
+    """Go on with the keeper's word, end with the channel's."""
+    return (
+        call("recvfrom", CHANNEL, _SLOTS + 8 * (_SLOT_COUNT - 1), len(GO), 0, 0, 0, on_success=2, on_zero=1),
+        call("exit_group", _EXIT_CODE),
+    )
 
 
 def _failure() -> bytes:
@@ -188,24 +201,25 @@ class Zygote:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
-        self._pid = 0
         self._pidfd = -1
+        self._failures = 0
 
     def bear(self, order: Order) -> tuple[int, int]:
-        """(pid, pidfd) of the new process, a child of this one. Unavailable if there is none."""
-        if not calls.supported():
+        """(pid, pidfd) of the new process, a child of this one. Unavailable if it could not be made; OverflowError."""
+        if not calls.supported() or self._failures >= _TRIES:
             raise Unavailable
         try:
             message = order.message()
             connection = self._socket or self._start()
             socket.send_fds(connection, [message], order.fds)
             answer, fds, _flags, _address = socket.recv_fds(connection, 8, 1, socket.MSG_CMSG_CLOEXEC)
-        except (OSError, OverflowError) as exc:
-            self.close()
+        except OSError as exc:
+            self._fail()
             raise Unavailable from exc
         if len(answer) < 8 or not fds:
-            self.close()
+            self._fail()
             raise Unavailable
+        self._failures = 0
         os.set_inheritable(fds[0], False)
         return struct.unpack("<q", answer)[0], fds[0]
 
@@ -216,10 +230,14 @@ class Zygote:
             if pid == 0:
                 launch.run(_become, theirs)
         pidfds.expected.add(pid)
-        self._pid, self._pidfd = pid, pidfd
+        self._pidfd = pidfd
         ours.settimeout(ANSWER_LIMIT_S)
         self._socket = ours
         return ours
+
+    def _fail(self) -> None:
+        self._failures += 1
+        self.close()
 
     def close(self) -> None:
         """End it; idempotent."""

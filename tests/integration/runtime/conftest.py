@@ -79,14 +79,16 @@ class Node:
         self.process: subprocess.Popen[bytes] | None = None
         self.runtime: KeeperClient
 
-    def start_keeper(self) -> None:
+    def start_keeper(self, log: Path | None = None) -> None:
         env = {
             **os.environ,
             "WHERRY_RUN": str(self.directory / "run"),
             "WHERRY_CLUSTER": self.cluster,
             "WHERRY_NODE_NAME": "n1",
         }
-        self.process = subprocess.Popen([sys.executable, "-m", "services.nodeagent.keeper"], env=env)
+        with open(log or os.devnull, "ab") as errors:
+            into = errors if log else None
+            self.process = subprocess.Popen([sys.executable, "-m", "services.nodeagent.keeper"], env=env, stderr=into)
 
     def kill_keeper(self) -> None:
         if self.process is not None:

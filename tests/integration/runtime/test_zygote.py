@@ -21,9 +21,11 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(not calls.supported(), reason
 LISTED = {"PATH": "/bin:/usr/bin", "HOME": "/root"}
 BY_KEEPER = {"PATH": "/bin:/usr/bin"}  # where HOME has to be looked up, an interpreter has to do it
 
+WITHOUT_LIST = "made without a list of system calls"  # in the keeper's log
+
 LOOK = """
 cat /proc/self/mountinfo /proc/self/limits /proc/self/cgroup
-grep -E '^(Name|Umask|PPid|Uid|Gid|Groups|NSpid|Sig|Shd|Cap|NoNew|Sec)' /proc/self/status
+grep -E '^(Name|Umask|PPid|Uid|Gid|Groups|NSpid|SigBlk|SigIgn|SigCgt|Shd|Cap|NoNew|Sec)' /proc/self/status
 ls -la / /dev /proc/self/fd /sys/fs/cgroup 2>/dev/null; ls -ld /new/deep/file /new/directory
 pwd; env; umask; hostname; cat /proc/self/oom_score_adj; ps -o pid,ppid,pgid,sid | head -n 2
 """
@@ -36,6 +38,15 @@ def zygotes(node: Node) -> list[int]:
     return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "wherry-zygote\n"]
 
 
+async def logged(node: Node) -> Path:
+    """The log of a new keeper; the agent makes where layers go, without which no list comes to its end."""
+    (node.directory / "writable").mkdir()
+    await node.lose_keeper()
+    log = node.directory / "keeper.log"
+    node.start_keeper(log)
+    return log
+
+
 def comparable(text: str, node: Node) -> str:
     """Without what differs from one container to the next: numbers of mounts and devices, inodes, names, times."""
     text = re.sub(r"^\d+ \d+ \d+:\d+ ", "", text, flags=re.MULTILINE)
@@ -46,6 +57,7 @@ def comparable(text: str, node: Node) -> str:
 
 @pytest.mark.parametrize("uid", [0, 1000])
 async def test_a_listed_container_is_like_one_that_the_keeper_makes(node: Node, uid: int, tmp_path: Path) -> None:
+    log = await logged(node)
     (tmp_path / "source").mkdir()
     (tmp_path / "file").write_text("bound\n")
     mounts = [
@@ -74,6 +86,7 @@ async def test_a_listed_container_is_like_one_that_the_keeper_makes(node: Node, 
         assert len(zygotes(node)) == 1
     difference = "\n".join(difflib.unified_diff(*(output.splitlines() for output in outputs), n=0))
     assert not difference, difference
+    assert WITHOUT_LIST not in log.read_text()
 
 
 async def test_a_start_goes_on_without_a_zygote_that_was_killed(node: Node) -> None:
@@ -112,6 +125,7 @@ async def test_the_zygote_ends_with_the_keeper(node: Node) -> None:
 
 
 async def test_what_a_list_cannot_do_is_done_by_the_keeper(node: Node, tmp_path: Path) -> None:
+    log = await logged(node)
     (tmp_path / "source").write_text("bound\n")
     layer = tmp_path / "layer"
     (layer / "etc").mkdir(parents=True)
@@ -122,6 +136,7 @@ async def test_what_a_list_cannot_do_is_done_by_the_keeper(node: Node, tmp_path:
     assert await node.shell("cat /etc/hosts /run/made/later", env=LISTED, mounts=mounts, lower=lower) == "bound\n" * 2
     made = await node.shell("pwd", name="d", env=LISTED, cwd="/not/there/yet")
     assert made == "/not/there/yet\n"
+    assert log.read_text().count(WITHOUT_LIST) == 2
 
 
 async def test_a_program_that_cannot_be_executed_is_told_in_words(node: Node) -> None:
@@ -134,15 +149,18 @@ async def test_a_program_that_cannot_be_executed_is_told_in_words(node: Node) ->
     assert denied.value.exit_code == 126
 
 
-async def test_a_listed_container_joins_the_processes_of_another(node: Node) -> None:
+async def test_a_listed_container_joins_the_processes_of_another(node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+    log = await logged(node)
     await node.sandbox(share_process=True)
     await node.start("a", "sleep", "1000", env=LISTED)
     assert "sleep 1000" in await node.shell("ps -o args", name="b", env=LISTED)
+    assert WITHOUT_LIST not in log.read_text()
     await node.sandbox("other")
     assert (await node.shell("echo $$", name="alone", env=LISTED, sandbox_id="other")) == "1\n"
 
 
 async def test_however_short_a_program_is_its_start_and_its_end_are_seen(node: Node) -> None:
+    log = await logged(node)
     await node.sandbox()
     names = [f"c{number}" for number in range(40)]
     async with asyncio.TaskGroup() as group:
@@ -152,3 +170,4 @@ async def test_however_short_a_program_is_its_start_and_its_end_are_seen(node: N
         state = await node.exit_of(name)
         assert (state.exit_code, state.message) == (0, "")
         assert state.started_at
+    assert WITHOUT_LIST not in log.read_text()
