@@ -26,7 +26,7 @@ from services.controllers.actions import (
     Together,
     Update,
 )
-from shared.errors import AlreadyExists, ApiError, BusError, Conflict, NotFound, ServiceUnavailable, Timeout
+from shared.errors import AlreadyExists, ApiError, BusError, Conflict, NotFound, ServiceUnavailable, StateError, Timeout
 
 UNREACHABLE = "Unreachable"
 """Reason of a failure that says nothing about the object: no API server answered."""
@@ -100,6 +100,9 @@ class Writer:
         except BusError as error:
             outcome.barrier = True
             outcome.failure = Failure(UNREACHABLE, str(error))
+        except StateError:
+            # a custom resource whose definition went after the plan was made; its objects go with it
+            outcome.stale = outcome.barrier = True
         else:
             self._accepted(action, answer, outcome)
 

@@ -10,6 +10,7 @@ from services.controllers.actions import Create, Delete, Note, Patch, Require, T
 from services.controllers.claims import ref_of
 from services.controllers.writer import UNREACHABLE, Outcome, Writer
 from shared.errors import AlreadyExists, Conflict, Forbidden, InternalError, NotFound, ServiceUnavailable
+from shared.events.subjects import Ref
 from shared.objects import meta
 from tests.unit.services.controllers.objects import pod, replicaset
 from tests.unit.services.controllers.world import World, WorldApi
@@ -61,6 +62,14 @@ async def test_an_immediate_deletion_calls_for_a_barrier(world: World, writer: W
 
 async def test_what_is_gone_already_need_not_be_deleted(writer: Writer) -> None:
     assert (await writer.perform([Delete(ref_of("", "pods", pod("a")))])).ok
+
+
+async def test_a_resource_that_is_not_served_any_more_calls_for_another_look(writer: Writer) -> None:
+    gone = Delete(Ref("crontabs.example.com", "crontabs", "default", "a"))
+    outcome = await writer.perform([Together((gone, create("a")))])
+    assert outcome.stale
+    assert outcome.barrier
+    assert outcome.failure is None
 
 
 async def test_the_first_failure_ends_the_plan(world: World, writer: Writer) -> None:
