@@ -27,6 +27,8 @@ __all__ = ["Cache", "Change", "Record", "Subscription"]
 log = logging.getLogger(__name__)
 
 RING: Final = 4096
+# what the changes of one resource that can be replayed may hold: a few large objects must not fill the memory
+RING_BYTES: Final = 32 << 20
 
 Key = tuple[str, str]
 ChangeCallback = Callable[[Change], None]
@@ -38,14 +40,29 @@ Replay = list[Change]
 class _Table:
     """The objects of one resource, their keys in order, and the last changes."""
 
-    __slots__ = ("floor", "keys", "records", "ring", "ring_size", "sorted", "subscriptions")
+    __slots__ = (
+        "floor",
+        "held",
+        "keys",
+        "records",
+        "ring",
+        "ring_bytes",
+        "ring_size",
+        "sizes",
+        "sorted",
+        "subscriptions",
+    )
 
-    def __init__(self, floor: int, ring_size: int) -> None:
+    def __init__(self, floor: int, ring_size: int, ring_bytes: int) -> None:
         self.records: dict[Key, Record] = {}
         self.keys: list[Key] = []
         self.sorted = True
         self.ring: deque[Change] = deque()
+        # the bytes of each change in the ring, and of all
+        self.sizes: deque[int] = deque()
+        self.held = 0
         self.ring_size = ring_size
+        self.ring_bytes = ring_bytes
         self.floor = floor
         self.subscriptions: set[Subscription] = set()
 
@@ -77,27 +94,39 @@ class _Table:
     def restart(self, floor: int) -> None:
         """Let no watch go on, or resume, from before `floor`."""
         self.cut()
+        self.forget(floor)
+
+    def forget(self, floor: int) -> None:
+        """Remember no change any more; what was up to `floor` cannot be replayed."""
         self.ring.clear()
+        self.sizes.clear()
+        self.held = 0
         self.floor = floor
 
     def remember(self, change: Change) -> None:
-        if len(self.ring) >= self.ring_size:
-            self.floor = self.ring.popleft().revision
+        size = change.record.size
         self.ring.append(change)
+        self.sizes.append(size)
+        self.held += size
+        while len(self.ring) > self.ring_size or self.held > self.ring_bytes:
+            self.floor = self.ring.popleft().revision
+            self.held -= self.sizes.popleft()
         for subscription in self.subscriptions:
             subscription.offer(change)
 
 
 class Cache:
-    """See the module. `ring` is how many changes per resource can be replayed to a watch that resumes."""
+    """See the module. `ring` is how many changes per resource can be replayed to a watch that resumes, `ring_bytes` how
+    many bytes they may have."""
 
-    def __init__(self, ring: int = RING) -> None:
+    def __init__(self, ring: int = RING, ring_bytes: int = RING_BYTES) -> None:
         self.revision = 0
         self.loaded = False
         # how consistent reads are made: the quick way, and one that is told why if there is none
         self.barriers: Barriers | None = None
         self.barrier: Callable[[], Awaitable[int]] | None = None
         self._ring = ring
+        self._ring_bytes = ring_bytes
         self._floor = 0
         self._tables: dict[tuple[str, str], _Table] = {}
         # below this revision the log's history is gone, for every reader alike
@@ -328,8 +357,7 @@ class Cache:
             self._remove(gone, record)
         self._floor = revision
         for table in self._tables.values():
-            table.floor = revision
-            table.ring.clear()
+            table.forget(revision)
         self.revision = revision
         self.loaded = True
         self._wake()
@@ -379,7 +407,7 @@ class Cache:
     def _table(self, key: tuple[str, str]) -> _Table:
         table = self._tables.get(key)
         if table is None:
-            table = self._tables[key] = _Table(self._floor, self._ring)
+            table = self._tables[key] = _Table(self._floor, self._ring, self._ring_bytes)
         return table
 
     def _bury(self, ref: Ref, revision: int, until: float) -> None:

@@ -99,6 +99,11 @@ class Record:
         return obj
 
     @property
+    def size(self) -> int:
+        """How many bytes its encoded form has, 0 if there is none at hand."""
+        return len(self._raw) or len(self._json or b"")
+
+    @property
     def has_json(self) -> bool:
         """Whether the JSON is at hand."""
         return self._json is not None

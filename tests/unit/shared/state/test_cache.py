@@ -136,6 +136,25 @@ async def test_a_watch_below_the_ring_or_the_load_is_too_old() -> None:
     cache.subscribe("", "services", since=10)
 
 
+async def test_changes_that_hold_too_many_bytes_are_not_remembered_but_told() -> None:
+    cache = Cache(ring=100, ring_bytes=1000)
+    cache.replace([], 1)
+    subscription = cache.subscribe("", "pods")
+    cache.apply([record("a", revision, data="x" * 300) for revision in (2, 3, 4, 5)])
+    assert [change.revision for change in cache.subscribe("", "pods", since=3).take()] == [4, 5]
+    with pytest.raises(RevisionTooOld) as caught:
+        cache.subscribe("", "pods", since=2)
+    assert caught.value.floor == 3
+    # one that is larger than all that may be held
+    cache.apply([record("b", 6, data="x" * 2000)])
+    assert [change.revision for change in subscription.take()] == [2, 3, 4, 5, 6]
+    with pytest.raises(RevisionTooOld):
+        cache.subscribe("", "pods", since=5)
+    assert cache.subscribe("", "pods", since=6).take() == []
+    cache.apply([record("a", 7)])
+    assert [change.revision for change in cache.subscribe("", "pods", since=6).take()] == [7]
+
+
 async def test_a_watch_from_the_future_starts_there() -> None:
     cache = loaded()
     subscription = cache.subscribe("", "pods", since=2)
