@@ -5,7 +5,7 @@ which fields, and that a write which changes nothing but times is none.
 """
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from services.apiserver import conversion, strategies
 from services.apiserver.protocol import Object, Request
@@ -95,7 +95,8 @@ def _manager(request: Request, resource: Resource, operation: str, subresource: 
 _known_name = lru_cache(maxsize=1024)(managed.manager_name)
 
 
-@cache
+# more than the kinds that are served at a time; a definition that goes must not be held for ever
+@lru_cache(maxsize=1024)
 def _ignored(resource: Resource, subresource: str) -> managed.Ignored:
     """What a path resets (GetResetFields of the registry strategies), so that nobody comes to own it there."""
     if subresource != "status":

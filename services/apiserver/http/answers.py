@@ -140,11 +140,6 @@ def record(request: Request, code: int, seconds: float) -> None:
         instruments.timed(verb, resource.group, resource.plural).observe(seconds)
 
 
-def is_short(outcome: Outcome) -> bool:
-    """Whether an outcome is one answer, and not bytes or frames over time."""
-    return isinstance(outcome, Item | Listing | Document | Raw)
-
-
 @lru_cache(maxsize=256)
 def _plain_head(status: int, content_type: str) -> bytes:
     return _head(status, headers(None, Raw(b"", content_type)))

@@ -291,12 +291,6 @@ class Keeper:
         self.containers.freeze(self._running(args["id"]), frozen=False)
         return None
 
-    def call_reopen_log(self, _connection: Connection, _answer: Answer, args: Args) -> Any:
-        log = self._running(args["id"]).log
-        if log is not None:
-            log.rotate()
-        return None
-
     def _stats(self, item_id: str, cgroup: str) -> Args:
         counters = encode(self._groups.counters(cgroup))
         return encode(ContainerStats(id=item_id, time=time.time(), **counters))

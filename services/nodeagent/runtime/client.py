@@ -183,10 +183,6 @@ class KeeperClient:
             [decode(ContainerState, item) for item in result["containers"]],
         )
 
-    async def reopen_log(self, container_id: str) -> None:
-        """Rotate the log of a container now."""
-        await self._request("reopen_log", {"id": container_id})
-
     async def stats(self, container_id: str) -> ContainerStats:
         return decode(ContainerStats, await self._request("stats", {"id": container_id}))
 
