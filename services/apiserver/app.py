@@ -14,6 +14,7 @@ from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.auth.nodes import NodeAuthorizer
+from services.apiserver.auth.opaque import StaticTokens
 from services.apiserver.auth.roles import RoleIndex
 from services.apiserver.bootstrap import bootstrap, own_request
 from services.apiserver.bus import BusHandler
@@ -125,7 +126,8 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     store = state.store
     nodes = NodeAuthorizer(store.state.cache)
     authorizer = Authorizer(nodes, RoleIndex(store.state.cache))
-    authenticator = Authenticator(store, key)
+    static = StaticTokens.load(settings.static_tokens) if settings.static_tokens else StaticTokens()
+    authenticator = Authenticator(store, key, static)
     admitting = admission.assemble(store, settings.not_ready_toleration, authorizer)
     allocator = Allocator(store, settings.service_network, settings.node_ports)
     writer = Writer(store, admitting, allocator, Companions(store, root_ca))

@@ -52,11 +52,13 @@ class ApiSettings:
     history_seconds: int = HISTORY_S
     bus_store: Path | None = None
     audit: AuditSettings | None = None
+    static_tokens: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ApiSettings":
         """Read WHERRY_DATA, WHERRY_API_ADDRESSES, WHERRY_API_ADVERTISE, WHERRY_NOT_READY_TOLERATION_SECONDS,
-        WHERRY_HISTORY_REVISIONS, WHERRY_HISTORY_SECONDS, WHERRY_BUS_STORE, and what AuditSettings reads.
+        WHERRY_HISTORY_REVISIONS, WHERRY_HISTORY_SECONDS, WHERRY_BUS_STORE, WHERRY_TOKEN_AUTH_FILE, and what
+        AuditSettings reads.
 
         SettingsError names the variable that cannot be used. The advertised address is the first one that is not on
         the loopback interface unless it is given.
@@ -79,6 +81,7 @@ class ApiSettings:
             history_revisions=_count(environment, "WHERRY_HISTORY_REVISIONS", HISTORY_REVISIONS),
             history_seconds=_seconds(environment, "WHERRY_HISTORY_SECONDS", HISTORY_S),
             audit=AuditSettings.from_environment(environment, data),
+            static_tokens=Path(given) if (given := environment.get("WHERRY_TOKEN_AUTH_FILE")) else None,
         )
 
 

@@ -31,7 +31,8 @@ class ClusterError(WherryError):
 @dataclass(frozen=True)
 class Cluster:
     """The settings of one cluster. Networks are CIDR texts; `nodes` are node names, in the order they were made;
-    `workers` is how many processes the API server has; the audit options are kube-apiserver's (MiB, files, days)."""
+    `workers` is how many processes the API server has; `token_auth_file` and the audit options are
+    kube-apiserver's (MiB, files, days)."""
 
     data: Path
     name: str = "wherry"
@@ -42,6 +43,7 @@ class Cluster:
     service_cidr: str = "10.96.0.0/16"
     bus_replicas: int = 1
     workers: int = 1
+    token_auth_file: str = ""
     audit_policy_file: str = ""
     audit_log_path: str = ""
     audit_log_maxsize: int = 100

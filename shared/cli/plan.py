@@ -81,6 +81,7 @@ def _apiserver(cluster: Cluster, number: int) -> ProcessSpec:
             "WHERRY_API_ADVERTISE": f"{cluster.gateway}:{cluster.api_port}",
             "WHERRY_SERVICE_CIDR": cluster.service_cidr,
         }
+        | ({"WHERRY_TOKEN_AUTH_FILE": cluster.token_auth_file} if cluster.token_auth_file else {})
         | _audit(cluster),
         gate=f"127.0.0.1:{cluster.api_port}",
     )

@@ -33,7 +33,7 @@ from shared.kernel.cgroups import groups
 DEFAULT_NODES = 3
 READY_LIMIT_S = 120.0
 AUDIT = ("audit_policy_file", "audit_log_path", "audit_log_maxsize", "audit_log_maxbackup", "audit_log_maxage")
-CHANGEABLE = ("bus_replicas", "workers", *AUDIT)
+CHANGEABLE = ("bus_replicas", "workers", "token_auth_file", *AUDIT)
 
 
 def add_parser(commands: Any) -> None:
@@ -50,6 +50,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--workers", type=int, help="processes of the API server, which share its port (default: as before, at first 1)"
+    )
+    parser.add_argument(
+        "--token-auth-file", type=_absolute, help='static tokens: lines of token,user,uid,"group,group"; "" ends them'
     )
     parser.add_argument(
         "--audit-policy-file", type=_absolute, help='what the audit log records (audit.k8s.io/v1 Policy); "" ends it'
@@ -84,6 +87,8 @@ def up(args: argparse.Namespace) -> int:
         raise ClusterError(
             f"the audit policy {cluster.audit_policy_file} is no file; --audit-policy-file names another"
         )
+    if cluster.token_auth_file and not Path(cluster.token_auth_file).is_file():
+        raise ClusterError(f"the token file {cluster.token_auth_file} is no file; --token-auth-file names another")
     if before and before.bus_replicas != cluster.bus_replicas:
         migrate(before, cluster, progress)
     start(cluster, progress)

@@ -3,10 +3,12 @@
 import base64
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.apiserver.admission.serviceaccounts import serviceaccounts
+from services.apiserver.auth import opaque
+from services.apiserver.auth.opaque import StaticTokens
 from services.apiserver.failures import unauthorized
 from services.apiserver.store import Store
 from shared.errors import NotFound, Unauthorized
@@ -41,12 +43,16 @@ class Authenticator:
 
     store: Store
     key: TokenKey
+    static: StaticTokens = field(default_factory=StaticTokens)
 
     async def authenticate(self, headers: Mapping[str, str], certificate: Certificate | None) -> User:
         """The caller of an HTTP request; Unauthorized for a bad token, the anonymous user without credentials."""
         if certificate:
             return of_certificate(certificate)
-        known = self.remember(headers)
+        token = _token(headers)
+        if (bearer := await self.bearer(token)) is not None:
+            return bearer
+        known = self._known(token)
         if known.verified is not None:
             try:
                 await self.check_objects(known.verified)
@@ -56,10 +62,14 @@ class Authenticator:
 
     def remember(self, headers: Mapping[str, str]) -> Known:
         """Whom headers name, to be recalled when they come again. Unauthorized for a bad token."""
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            token = _token_of_browser(headers)
+        return self._known(_token(headers))
+
+    async def bearer(self, token: str) -> User | None:
+        """Whose static or bootstrap token this is; None if it is no good one of these."""
+        user = self.static.find(token) or await opaque.bootstrapper(self.store, token)
+        return None if user is None else authenticated(user)
+
+    def _known(self, token: str) -> Known:
         if not token:
             return Known(ANONYMOUS)
         try:
@@ -111,6 +121,13 @@ def authenticated(user: User) -> User:
     if AUTHENTICATED in user.groups:
         return user
     return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
+
+
+def _token(headers: Mapping[str, str]) -> str:
+    """The bearer token that headers bring, "" if none. Unauthorized for one that is brought in a wrong way."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    return token if token and scheme.lower() == "bearer" else _token_of_browser(headers)
 
 
 def _token_of_browser(headers: Mapping[str, str]) -> str:
