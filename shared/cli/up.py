@@ -33,7 +33,8 @@ from shared.kernel.cgroups import groups
 DEFAULT_NODES = 3
 READY_LIMIT_S = 120.0
 AUDIT = ("audit_policy_file", "audit_log_path", "audit_log_maxsize", "audit_log_maxbackup", "audit_log_maxage")
-CHANGEABLE = ("bus_replicas", "workers", "token_auth_file", *AUDIT)
+LATER = ("workers", "token_auth_file", *AUDIT)
+CHANGEABLE = ("bus_replicas", *LATER)
 
 
 def add_parser(commands: Any) -> None:
@@ -106,7 +107,7 @@ def wanted(cluster: Cluster, args: argparse.Namespace) -> Cluster:
     """
     asked = {
         name: value
-        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "bus_replicas", "workers", *AUDIT)
+        for name in ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "bus_replicas", *LATER)
         if (value := getattr(args, name)) is not None
     }
     if cluster.nodes:

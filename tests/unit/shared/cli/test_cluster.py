@@ -8,12 +8,12 @@ import pytest
 
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.cli.plan import bus_users, processes
-from shared.cli.up import AUDIT, prepare_directories, wanted
+from shared.cli.up import LATER, prepare_directories, wanted
 
 
 def arguments(**given: Any) -> argparse.Namespace:
-    names = ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "nodes", "workers", "bus_replicas")
-    return argparse.Namespace(**dict.fromkeys((*names, *AUDIT)) | given)
+    names = ("name", "api_port", "underlay", "pod_cidr", "service_cidr", "nodes", "bus_replicas")
+    return argparse.Namespace(**dict.fromkeys((*names, *LATER)) | given)
 
 
 def test_a_saved_cluster_is_loaded_as_it_was(tmp_path: Path) -> None:
@@ -122,6 +122,15 @@ def test_the_audit_log_may_begin_and_end_later(tmp_path: Path) -> None:
     assert not wanted(audited, arguments(audit_policy_file="")).audit_policy_file
     with pytest.raises(ClusterError, match="maxsize"):
         wanted(cluster, arguments(audit_log_maxsize=0))
+
+
+def test_static_tokens_may_begin_and_end_later(tmp_path: Path) -> None:
+    cluster = wanted(Cluster(tmp_path), arguments(nodes=1))
+    known = wanted(cluster, arguments(token_auth_file="/etc/tokens.csv"))
+    env = next(spec for spec in processes(known) if spec.name == "apiserver").env
+    assert env["WHERRY_TOKEN_AUTH_FILE"] == "/etc/tokens.csv"
+    ended = wanted(known, arguments(token_auth_file=""))
+    assert "WHERRY_TOKEN_AUTH_FILE" not in next(spec for spec in processes(ended) if spec.name == "apiserver").env
 
 
 def test_workers_share_the_port_and_have_metrics_of_their_own(tmp_path: Path) -> None:
