@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import stat
 import time
 from typing import Any
 
@@ -18,7 +17,7 @@ from services.nodeagent.checkpoint import criu, external, programs
 from services.nodeagent.checkpoint.external import External
 from services.nodeagent.keeper import launch, pidfds
 from services.nodeagent.oci import config as configs
-from services.nodeagent.oci import creation, hooks, init, lifecycle, root
+from services.nodeagent.oci import creation, hooks, init, lifecycle, root, streams
 from services.nodeagent.oci import groups as control_groups
 from services.nodeagent.oci.config import NAMESPACES, Config
 from services.nodeagent.oci.creation import Wishes
@@ -30,7 +29,6 @@ from shared.kernel import netns, syscalls
 from shared.kernel.mounts import parse_mountinfo
 from shared.records import field, frozen, mutable
 
-_STREAMS = ("stdin", "stdout", "stderr")
 _JOINED = ("ipc", "network", "time", "uts")
 
 
@@ -59,7 +57,7 @@ def checkpoint(store: Store, container_id: str, options: Options, diary: Diary) 
         _refuse(config, record.groups())
         images, work = _directories(options)
         roots = [entry["destination"].rstrip("/") for entry in config.raw.get("mounts") or () if _is_outside(entry)]
-        outside = External(external.mounts_below(roots, record.pid), _files(record.pid))
+        outside = External(external.mounts_below(roots, record.pid), _files(record))
         outside.save(images)
         words = criu.dump(record.pid, images, record.groups().directory(""), outside.mounts)
         words += [criu.LEAVE] if options.leave_running else []
@@ -89,6 +87,7 @@ def restore(store: Store, container_id: str, wishes: Wishes, options: Options, d
     store.reserve(container_id)
     created = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09d}Z"
     record = Record(container_id, config.bundle, config.root, config.raw, created, cgroup=path)
+    record.streams = {} if config.terminal else streams.of_process()
     try:
         store.save(record)
         try:
@@ -152,7 +151,7 @@ def _revive(job: _Job, channel: launch.Channel) -> None:
     syscalls.move_mount(job.prepared.tree, place)
     os.close(place)
     descriptors = {}
-    for number, stream in enumerate(_STREAMS):
+    for number, stream in enumerate(streams.STREAMS):
         if stream in job.outside.files:
             os.dup2(number, programs.FIRST_FD + number, inheritable=True)
             descriptors[job.outside.files[stream]] = programs.FIRST_FD + number
@@ -241,22 +240,11 @@ def _is_outside(entry: dict[str, Any]) -> bool:
     return entry.get("type") in ("bind", "cgroup") or "bind" in options or "rbind" in options
 
 
-def _files(pid: int) -> dict[str, str]:
+def _files(record: Record) -> dict[str, str]:
     """criu's names of the streams that come from outside of the container."""
-    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open(f"/proc/{record.pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         inside = {point.id for point in parse_mountinfo(file.read())}
-    found = {}
-    for number, stream in enumerate(_STREAMS):
-        link = os.readlink(f"/proc/{pid}/fd/{number}")
-        if link.startswith("pipe:"):
-            found[stream] = link
-            continue
-        with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
-            mount = int(dict(line.split(":", 1) for line in file if ":" in line)["mnt_id"])
-        status = os.stat(f"/proc/{pid}/fd/{number}")
-        if mount not in inside and not stat.S_ISSOCK(status.st_mode):
-            found[stream] = f"file[{mount:x}:{status.st_ino:x}]"
-    return found
+    return streams.outside(record.streams or streams.of_process(record.pid), inside)
 
 
 def _file_of(kind: str) -> str:

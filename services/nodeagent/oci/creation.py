@@ -18,7 +18,7 @@ from typing import Any
 from services.nodeagent.keeper import launch, pidfds
 from services.nodeagent.oci import config as configs
 from services.nodeagent.oci import groups as control_groups
-from services.nodeagent.oci import hooks, init, root
+from services.nodeagent.oci import hooks, init, root, streams
 from services.nodeagent.oci.config import NAMESPACES, Config
 from services.nodeagent.oci.diary import Diary
 from services.nodeagent.oci.store import Record, Store
@@ -75,6 +75,7 @@ def _create(store: Store, container_id: str, config: Config, wishes: Wishes, dia
         time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09d}Z",
         cgroup=path,
         mount_namespace=config.namespaces.get("mount", ""),
+        streams={} if config.terminal else streams.of_process(),
     )
     begun = False
     try:

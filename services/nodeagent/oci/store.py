@@ -29,7 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
 class Record:
     """One container. `pid` 0: it is being created; `started` is the start time of the first process in clock ticks;
     `made_groups` the directories of control groups made for it; `mounts` those below its root when it has no mount
-    namespace of its own, in the namespace at `mount_namespace` ("": the runtime's)."""
+    namespace of its own, in the namespace at `mount_namespace` ("": the runtime's). `streams` is what
+    streams.of_process found when the container was made."""
 
     id: str
     bundle: str
@@ -42,6 +43,7 @@ class Record:
     made_groups: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
     mount_namespace: str = ""
+    streams: dict[str, str] = field(default_factory=dict)
 
     def parsed(self) -> Config:
         kinds = {entry["type"]: entry.get("path") or "" for entry in self.linux.get("namespaces") or ()}

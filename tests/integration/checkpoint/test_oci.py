@@ -22,7 +22,8 @@ def test_a_container_goes_on_from_its_images(bundle: Bundle, tmp_path: Path) -> 
         {"destination": "/data", "type": "bind", "source": "data", "options": ["rbind"]},
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
     ]
-    bundle.shell("exec 9>>/data/open; n=0; while :; do n=$((n+1)); echo $n >> /data/n; echo out $n; sleep 0.3; done")
+    # the output is redirected all the time, as it is for a moment by every shell that writes a file
+    bundle.shell("exec 9>&1 1>>/data/n; n=0; while :; do n=$((n+1)); echo $n; echo out $n >&9; sleep 0.3; done")
     bundle.create()
     bundle.ok("start", bundle.id)
     eventually(lambda: count(bundle) > 2, "some counting")
