@@ -1,4 +1,4 @@
-"""Whether this machine can checkpoint and restore processes: criu(8) itself knows best."""
+"""criu(8) on this machine: whether it can checkpoint and restore, as it tells itself, and what it calls open files."""
 
 from __future__ import annotations
 
@@ -48,3 +48,14 @@ def why_not() -> str:
         return ""
     lines = [line for line in answer.stderr.splitlines() if line.startswith("Error")]
     return f"criu cannot work with this kernel; `criu check` says: {lines[0] if lines else 'nothing'}"
+
+
+def file_name(path: str) -> str:
+    """How criu names the file at `path` when it is open in a container: by mount and inode, in hexadecimal digits."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+            values = dict(line.split(":", 1) for line in file)
+        return f"file[{int(values['mnt_id']):x}:{os.fstat(fd).st_ino:x}]"
+    finally:
+        os.close(fd)

@@ -7,7 +7,6 @@ it restores, while the host's side of each is another one then.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 
 from services.nodeagent.keeper.plan import Bind, FileSystem, RootPlan, Step
@@ -69,14 +68,3 @@ def _owner(target: str, roots: Iterable[str]) -> str:
     """The longest of `roots` at or above `target`, or ""."""
     found = [root for root in roots if target == root or target.startswith(f"{root}/")]
     return max(found, key=len, default="")
-
-
-def file_name(path: str) -> str:
-    """How criu names the file at `path` when it is open in a container: by mount and inode, in hexadecimal digits."""
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
-            values = dict(line.split(":", 1) for line in file)
-        return f"file[{int(values['mnt_id']):x}:{os.fstat(fd).st_ino:x}]"
-    finally:
-        os.close(fd)

@@ -20,6 +20,7 @@ from services.nodeagent.keeper.plan import RootPlan
 from services.nodeagent.keeper.sandboxes import Sandbox, Sandboxes
 from services.nodeagent.keeper.store import Store
 from services.nodeagent.runtime.model import ContainerSpec
+from shared.kernel import criu as machine
 from shared.kernel.cgroups.groups import Groups
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Checkpointing:
         for name in ("stdin", "stdout", "stderr"):
             path = self._store.path(spec.id, name)
             if os.path.exists(path):
-                files[name] = external.file_name(path)
+                files[name] = machine.file_name(path)
         outside = external.External(external.mounts_of(self._root(spec, sandbox), container.state.pid), files)
         outside.save(images)
         namespaces = self._sandboxes.namespaces(sandbox)

@@ -66,9 +66,21 @@ def gather(
 
 def attach_root(gathered: Gathered) -> None:
     """Put the overlay where it can become the root: over the present one, the only path that anybody can resolve."""
-    target = os.open("/", os.O_PATH | os.O_DIRECTORY)
-    syscalls.move_mount(gathered.root, target)
+    _attach(gathered.root, "/")
+
+
+def _attach(tree: int, path: str) -> None:
+    """Mount a detached tree on a directory."""
+    target = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    syscalls.move_mount(tree, target)
     os.close(target)
+
+
+def _make_scratch(path: str) -> str:
+    """A directory in memory, to mount layers in; its own mount is to be taken away with all in it."""
+    os.makedirs(path, exist_ok=True)
+    syscalls.mount("layers", path, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=700")
+    return path
 
 
 def map_owners(tree: int, user_namespace: int, path: str) -> None:
@@ -84,20 +96,17 @@ def map_owners(tree: int, user_namespace: int, path: str) -> None:
 
 def _open_union(bind: Bind, writable: str, user_namespace: int) -> int:
     """As rootfs.open_source, of a read-only union whose layers are mapped."""
-    scratch = f"{writable}/union"
-    os.makedirs(scratch, exist_ok=True)
-    syscalls.mount("union", scratch, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=700")
+    scratch = _make_scratch(f"{writable}/union")
     try:
         fds = []
         for index, layer in enumerate(bind.layers):
             tree = syscalls.open_tree(layer, syscalls.OPEN_TREE_CLONE)
             map_owners(tree, user_namespace, layer)
-            os.mkdir(f"{scratch}/{index}")
-            base = os.open(f"{scratch}/{index}", os.O_PATH)
-            syscalls.move_mount(tree, base)
-            os.close(base)
+            target = f"{scratch}/{index}"
+            os.mkdir(target)
+            _attach(tree, target)
             os.close(tree)
-            fds.append(os.open(f"{scratch}/{index}", os.O_PATH | os.O_DIRECTORY))
+            fds.append(os.open(target, os.O_PATH | os.O_DIRECTORY))
         union = f"{scratch}/all"
         os.mkdir(union)
         options = "lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds)
@@ -113,9 +122,7 @@ def _open_union(bind: Bind, writable: str, user_namespace: int) -> int:
 def _mount_overlay(writable: str, lower: list[str], user_namespace: int, root_id: int) -> int:
     """The overlay as a detached tree, mounted nowhere."""
     upper, work = prepare_writable(writable, lower, root_id)
-    scratch = f"{writable}/lower"
-    os.makedirs(scratch, exist_ok=True)
-    syscalls.mount("layers", scratch, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=700")
+    scratch = _make_scratch(f"{writable}/lower")
     layers = []
     for index, layer in enumerate(lower):
         target = f"{scratch}/{index}"
@@ -129,9 +136,7 @@ def _mount_overlay(writable: str, lower: list[str], user_namespace: int, root_id
             continue
         else:
             os.mkdir(target)
-            base = os.open(target, os.O_PATH)
-            syscalls.move_mount(tree, base)
-            os.close(base)
+            _attach(tree, target)
             layers.append(target)
         finally:
             os.close(tree)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Mapping
+
+from shared.kernel import criu
 
 STREAMS = ("stdin", "stdout", "stderr")
 
@@ -34,12 +35,7 @@ def _name(pid: int | str, number: int) -> str:
     link = os.readlink(f"/proc/{pid}/fd/{number}")
     if link.startswith("pipe:"):
         return link
-    status = os.stat(f"/proc/{pid}/fd/{number}")
-    if stat.S_ISSOCK(status.st_mode):
-        return ""
-    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
-        mount = int(dict(line.split(":", 1) for line in file if ":" in line)["mnt_id"])
-    return f"file[{mount:x}:{status.st_ino:x}]"
+    return "" if link.startswith("socket:") else criu.file_name(f"/proc/{pid}/fd/{number}")
 
 
 def _mount(name: str) -> int:
