@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from aiohttp import web
@@ -32,6 +32,11 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 MEDIA_TYPES = (JSON, YAML, PROTOBUF)
 TEXT_TYPES = (JSON, YAML)
 """What custom resources speak: nobody knows numbers for their fields."""
+
+
+def quoted_path(path: str) -> str:
+    """A decoded URL path as it stands in a request; what a browser would not quote is not quoted."""
+    return quote(path, "/:@!$&'()*+,;=~")
 
 
 class Query:

@@ -40,6 +40,11 @@ def _second(moment: int) -> str:
     return format_time(datetime.fromtimestamp(moment, UTC))
 
 
+def micro_now() -> str:
+    """The current time as the API's MicroTime, for example 2026-11-24T08:15:35.123456Z."""
+    return format_micro(datetime.now(UTC))
+
+
 def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 

@@ -17,6 +17,7 @@ from services.apiserver.failures import status_of
 from services.apiserver.protocol import Object, Outcome, ProtocolSwitch, Request, Stream, Upgrade, Watching
 from services.apiserver.routes import Attributes
 from shared.errors import ApiError, Forbidden
+from shared.objects import times
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +43,17 @@ class Trail:
         self.request = request
         self.decision = decision
         self.event = events.begun(request, asked, decision)
+        self._received = times.micro_now()
         self._ended = False
 
     def write(self, stage: str) -> None:
         """Keep the event as of a stage, unless it is one that is left out."""
         if stage in self.decision.omit_stages:
             return
-        event = self.event
-        event["stage"] = stage
-        received = event.pop("requestReceivedTimestamp")
-        now = received if stage == RECEIVED else events.stamp()
-        told = event | {"requestReceivedTimestamp": received, "stageTimestamp": now}
-        event["requestReceivedTimestamp"] = received
+        self.event["stage"] = stage
+        received = self._received
+        now = received if stage == RECEIVED else times.micro_now()
+        told = self.event | {"requestReceivedTimestamp": received, "stageTimestamp": now}
         if self.request.annotations:
             told["annotations"] = self.request.annotations
         try:

@@ -2,9 +2,7 @@
 
 import dataclasses
 import ipaddress
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -25,18 +23,17 @@ from services.apiserver.protocol import (
     Request,
     Stream,
     Upgrade,
+    quoted_path,
 )
 from services.apiserver.routes import Attributes
 from shared.errors import ApiError
-from shared.objects import json, times
+from shared.objects import json
 
-# what a browser would not quote either
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"
 CLOSED_EARLY = "Connection closed early"
 
 
 def begun(request: Request, asked: Attributes, decision: Decision) -> Object:
-    """The event of a request, without its stage."""
+    """The event of a request, without its stage and times."""
     query = request.query.encoded()
     event: Object = {
         "kind": "Event",
@@ -44,7 +41,7 @@ def begun(request: Request, asked: Attributes, decision: Decision) -> Object:
         "level": decision.level,
         "auditID": audit_id(request),
         "stage": "",
-        "requestURI": quote(request.path, PATH_CHARACTERS) + (f"?{query}" if query else ""),
+        "requestURI": quoted_path(request.path) + (f"?{query}" if query else ""),
         "verb": asked.verb,
         "user": (request.impersonator or request.user).info(),
     }
@@ -56,13 +53,7 @@ def begun(request: Request, asked: Attributes, decision: Decision) -> Object:
         event["userAgent"] = request.agent
     if not asked.path:
         event["objectRef"] = _reference(asked)
-    event["requestReceivedTimestamp"] = stamp()
     return event
-
-
-def stamp() -> str:
-    """Now, as a MicroTime."""
-    return times.format_micro(datetime.now(UTC))
 
 
 def source_addresses(request: Request) -> list[str]:

@@ -8,12 +8,11 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from services.apiserver.failures import bad_request
-from services.apiserver.protocol import Object, Outcome, Raw, Request, Stream
+from services.apiserver.protocol import Object, Outcome, Raw, Request, Stream, quoted_path
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
 from services.apiserver.streaming.channels import OUTWARD, open_channel
@@ -26,7 +25,6 @@ from shared.objects import registry
 from shared.objects.registry import Resource
 
 HEAD = 3
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"
 READING = ("GET", "HEAD")
 # where a node's own pages are found elsewhere, so that clients may name it
 NODE_PORT = "10250"
@@ -101,7 +99,7 @@ class Proxy:
         route = _route(request, target, "")
         if redirect := _redirect(request, route):
             return redirect
-        _, _, path = request.path.partition(f"/{target.resource.plural}/{target.name}/proxy")
+        _, path = _parts(request.path, target)
         stream = await self._open(asked.name, "page", {"method": request.method, "path": path or "/"})
         return await _page(stream, request.method)
 
@@ -153,9 +151,14 @@ async def _bytes(stream: BusStream) -> AsyncIterator[bytes]:
 
 def split_path(path: str, target: Target) -> tuple[str, str]:
     """The part of a request's path up to `proxy`, and what lies behind it for the other side, both quoted."""
+    prefix, rest = _parts(path, target)
+    return quoted_path(prefix), quoted_path(rest)
+
+
+def _parts(path: str, target: Target) -> tuple[str, str]:
     head = f"/{target.resource.plural}/{target.name}/proxy"
     before, _, rest = path.partition(head)
-    return quote(before + head, PATH_CHARACTERS), quote(rest, PATH_CHARACTERS)
+    return before + head, rest
 
 
 def _route(request: Request, target: Target, host: str, scheme: str = "") -> Route:
