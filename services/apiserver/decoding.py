@@ -10,7 +10,7 @@ from shared.errors import ApiError, BadRequest
 from shared.objects import decoding, json, protobuf, schema
 from shared.objects.json import Decoded
 from shared.objects.registry import Resource
-from shared.objects.repetition import pack
+from shared.objects.repetition import same
 from shared.objects.schema import Struct
 
 # what decodes in a few milliseconds
@@ -61,7 +61,7 @@ def _share(obj: Object, old: Object) -> None:
         before = old.get(name)
         if name == "metadata" and isinstance(value, dict):
             _share(value, old[name])
-        elif isinstance(value, dict | list) and value == before and pack(value) == pack(before):
+        elif isinstance(value, dict | list) and same(value, before):
             obj[name] = before
 
 

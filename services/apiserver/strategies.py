@@ -9,7 +9,7 @@ from services.apiserver import addressing, certificates, conditions, definitions
 from services.apiserver.protocol import Object
 from shared.objects import meta, times
 from shared.objects.registry import Resource
-from shared.objects.repetition import pack, remembered
+from shared.objects.repetition import remembered, same
 from shared.objects.usage.quality import quality_class
 
 # kinds whose metadata.generation counts the changes of what the user asked for (registry strategies of Kubernetes)
@@ -158,8 +158,8 @@ def share_spec(resource: Resource, obj: Object, old: Object) -> None:
     them after this see it at a glance; in place."""
     if key(resource) not in SHARING:
         return
-    spec, before = obj.get("spec"), old.get("spec")
-    if spec is not before and spec == before and pack(spec) == pack(before):
+    before = old.get("spec")
+    if before is not None and same(obj.get("spec"), before):
         obj["spec"] = before
 
 

@@ -25,6 +25,11 @@ pack: Final = msgspec.msgpack.Encoder().encode
 unpack: Final = msgspec.msgpack.Decoder().decode
 
 
+def same(left: Any, right: Any) -> bool:
+    """Whether two values are equal to the order of their fields and to the types of their numbers."""
+    return left is right or (left == right and pack(left) == pack(right))
+
+
 def remembered(work: Callable[[Key, Any], Result]) -> Callable[[Key, Any], Result]:
     """A function of a key and JSON data that remembers its results; those are shared, so nobody may change them.
 
