@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from shared.cli import durations
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.identity import tokens
 from shared.identity.kubeconfig import admin_kubeconfig
 from shared.identity.pki import Pki
-
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def add_parsers(commands: Any) -> None:
@@ -44,10 +42,7 @@ def show_kubeconfig(args: argparse.Namespace) -> int:
 
 def show_token(args: argparse.Namespace) -> int:
     cluster = existing(args.data)
-    match = re.fullmatch(r"(\d+)([smhd])", args.ttl)
-    if match is None:
-        raise ClusterError(f"--ttl {args.ttl!r} is no duration; write it as 90s, 30m, 24h or 365d")
-    ttl_s = int(match[1]) * UNITS_S[match[2]]
+    ttl_s = durations.seconds(args.ttl, "--ttl")
     print(tokens.issue(tokens.load_key(cluster.pki / "sa.key"), args.name, args.group, ttl_s))
     return 0
 

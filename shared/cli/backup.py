@@ -36,7 +36,7 @@ LEFT_OUT_DIRECTORIES = ("nodes", "log", "bus")
 KEPT_OF_BUS = "bus/credentials"
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     parser = commands.add_parser("backup", help="write all state, keys and settings of the cluster to one file")
     parser.add_argument(
         "file", type=Path, help="the file to write; it holds secrets and is readable by its owner alone"

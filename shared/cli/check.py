@@ -9,7 +9,7 @@ from shared.kernel.check import Feature, features
 from shared.kernel.nftables.probe import nf_tables_available
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     parser = commands.add_parser("check", help="check that this machine's kernel has what the cluster needs")
     parser.set_defaults(func=show)
 

@@ -21,7 +21,7 @@ from shared.kernel.cgroups import groups as cgroups
 STOP_LIMIT_S = 90.0
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     parser = commands.add_parser("down", help="stop the cluster; its state stays for the next `wherry up`")
     parser.add_argument("--data", help="the cluster's data directory")
     parser.add_argument("--wipe", action="store_true", help="also remove all state, which cannot be undone")

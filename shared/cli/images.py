@@ -24,7 +24,7 @@ from shared.images.places import Registries, is_path, open_path, save
 from shared.images.transfer import copy, image_manifest
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parsers(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command `image` with its subcommands; each sets `func`."""
     parser = subparsers.add_parser("image", help="build, move and inspect images", description=__doc__.split("\n\n")[0])
     parser.add_argument(

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import sys
 import time
 from collections import OrderedDict, deque
@@ -24,6 +23,7 @@ import msgspec
 from shared.bus.connection import connect
 from shared.bus.consumer import Delivery, PullConsumer
 from shared.bus.jetstream import JetStream
+from shared.cli import durations
 from shared.cli.bus import admin
 from shared.cli.cluster import Cluster, ClusterError, data_directory, existing
 from shared.errors import BrokerError, BusTimeout, Disconnected, NoResponders
@@ -32,14 +32,13 @@ from shared.objects.selectors import LabelSelector, parse_labels
 from shared.settings import BusSettings, Settings
 from shared.state.streams import LOGS
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?\Z")
 RETRY_S = 0.5
 """Pause before reading on after the broker went away in the middle of a request."""
 _KNOWN_IDS = 20_000
 _NO_MESSAGE = 10037
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command `logs`."""
     parser = subparsers.add_parser("logs", help="print container logs, also of pods that are gone")
     parser.add_argument("pod", nargs="?", default="", help="only this pod (default: all of the namespace)")
@@ -138,7 +137,7 @@ def show(args: argparse.Namespace) -> int:
     query = Query(
         [subject_filter(args.node, "" if args.all_namespaces else args.namespace, args.pod, args.container)],
         selector,
-        time.time_ns() - duration(args.since) * 1_000_000_000 if args.since else 0,
+        time.time_ns() - durations.seconds(args.since, "--since") * 1_000_000_000 if args.since else 0,
         args.tail,
         args.follow,
         args.timestamps,
@@ -227,15 +226,6 @@ async def _stored_at(jetstream: JetStream, sequence: int) -> int | None:
 def subject_filter(node: str, namespace: str, pod: str, container: str) -> str:
     """The LOGS subjects of what is named; "" stands for any."""
     return ".".join(["logs", *(token(part) if part else "*" for part in (node, namespace, pod, container))])
-
-
-def duration(text: str) -> int:
-    """Seconds of a duration such as 90s, 5m, 1h30m or 2d. ClusterError for anything else."""
-    found = _DURATION.match(text)
-    if not text or not found:
-        raise ClusterError(f"--since {text!r} is no duration; write it as 90s, 5m, 1h30m or 2d")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def timestamp(nanoseconds: int) -> str:

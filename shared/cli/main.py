@@ -1,41 +1,55 @@
-"""The `wherry` command: starts and inspects a cluster. It starts services as processes and never imports one."""
+"""The `wherry` command: starts and inspects a cluster. It starts services as processes and never imports one.
+
+Only the module of the command that was asked for is imported: all of them together take longer to import than most
+commands take to run.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
 
-from shared.cli import access, backup, check, down, history, images, logs, node, pods, restore, status, up
 from shared.errors import WherryError
 
+# command -> module of this package, whose `add_parsers` describes it, in the order in which help lists them
+COMMANDS = {
+    "up": "up",
+    "down": "down",
+    "status": "status",
+    "check": "check",
+    "node": "node",
+    "kubeconfig": "access",
+    "token": "access",
+    "image": "images",
+    "logs": "logs",
+    "history": "history",
+    "diff": "history",
+    "get": "history",
+    "backup": "backup",
+    "restore": "restore",
+    "pod": "pods",
+}
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The command line of one command, or of all for anything that is none."""
     top = argparse.ArgumentParser(
         prog="wherry",
         description="A container cluster that speaks the Kubernetes API and keeps all state in one event log.",
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    up.add_parser(commands)
-    down.add_parser(commands)
-    status.add_parser(commands)
-    check.add_parser(commands)
-    node.add_parser(commands)
-    access.add_parsers(commands)
-    images.add_parser(commands)
-    logs.add_parser(commands)
-    history.add_parsers(commands)
-    backup.add_parser(commands)
-    restore.add_parser(commands)
-    pods.add_parser(commands)
+    for module in [COMMANDS[command]] if command in COMMANDS else dict.fromkeys(COMMANDS.values()):
+        importlib.import_module(f"shared.cli.{module}").add_parsers(commands)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can act on are one sentence on standard error and exit code 1."""
-    args = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    args = parser(words[0] if words else "").parse_args(words)
     # it warns of every TLS connection that ends
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:

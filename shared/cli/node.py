@@ -18,7 +18,7 @@ REQUESTED, DONE = "requested", "done"
 POLL_S = 0.2
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     parser = commands.add_parser("node", help="shut a node down gracefully, or take it back into service")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     down = actions.add_parser("shutdown", help="end the node's pods in order of priority; it takes no more until start")

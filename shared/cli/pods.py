@@ -21,7 +21,7 @@ WAIT_S = 30.0
 LOOK_AGAIN_S = 0.2
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     """Add the command `pod`."""
     parser = commands.add_parser("pod", help="suspend, resume, checkpoint, restore and migrate the processes of a pod")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Intermixed)

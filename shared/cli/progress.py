@@ -12,6 +12,8 @@ from shared.cli.cluster import ClusterError
 
 Value = TypeVar("Value")
 
+PAUSES_PER_PROBE = 4.0
+
 
 class Progress:
     """Prints one line a step with the seconds that it took."""
@@ -46,14 +48,18 @@ class Progress:
 def wait_for(
     probe: Callable[[], Value | None], limit_s: float, failure: Callable[[], str], pause_s: float = 0.1
 ) -> Value:
-    """Call `probe` until it returns something true.
+    """Call `probe` until it returns something true. Between two calls there is a pause, longer where a probe takes
+    long, because what is waited for has to share the processors with it.
 
     Raises:
         ClusterError: with the text of `failure()` after `limit_s` seconds.
     """
     deadline = time.monotonic() + limit_s
-    while not (value := probe()):
-        if time.monotonic() > deadline:
+    while True:
+        began = time.monotonic()
+        if value := probe():
+            return value
+        now = time.monotonic()
+        if now > deadline:
             raise ClusterError(failure())
-        time.sleep(pause_s)
-    return value
+        time.sleep(max(pause_s, PAUSES_PER_PROBE * (now - began)))

@@ -34,7 +34,7 @@ STAGING = ".restoring"
 REPLACED = ".replaced"
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     parser = commands.add_parser("restore", help="make a cluster from the file that `wherry backup` wrote")
     parser.add_argument("file", type=Path)
     parser.add_argument("--data", help="the directory of the new cluster")

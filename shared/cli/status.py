@@ -16,15 +16,15 @@ from shared.cli.bus import admin, run, servers
 from shared.cli.client import ApiSession
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.cli.plan import processes
+from shared.cli.readiness import is_ready
 from shared.cli.supervise import running
-from shared.cli.up import is_ready
 from shared.errors import ApiError, WherryError
 from shared.state.streams import STATE
 
 BUS_LIMIT_S = 3.0
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     parser = commands.add_parser("status", help="show the cluster's processes, nodes and pods")
     parser.add_argument("--data", help="the cluster's data directory")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")

@@ -31,7 +31,9 @@ HEALTHY_S = 30.0
 # nats-server syncs and closes its files within this; whoever takes longer is killed.
 STOP_GRACE_S = 10.0
 LOG_LIMIT_BYTES = 16 << 20
-GATE_LIMIT_S = 30.0
+# far longer than an API server takes to start on a small machine; without one, nodes start what they know
+GATE_LIMIT_S = 120.0
+GATE_INTERVAL_S = 0.05
 DISK_INTERVAL_S = 10.0
 # for service managers, which expect nothing but the number in such a file
 PID_FILE = "supervisor.pid"
@@ -39,7 +41,8 @@ PID_FILE = "supervisor.pid"
 
 @dataclass
 class Process:
-    """A process as supervised: `pid` 0 while it is down, `due` the monotonic time of its next start."""
+    """A process as supervised: `pid` 0 while it is down, `due` the monotonic time of its next start, `waited` while
+    those after it wait for its gate."""
 
     name: str
     argv: list[str]
@@ -50,6 +53,7 @@ class Process:
     pid: int = 0
     pidfd: int = -1
     started: float = 0.0
+    waited: bool = False
     pause: float = FIRST_PAUSE_S
     due: float = 0.0
 
@@ -107,8 +111,10 @@ class Supervisor:
             if now >= next_disk_check:
                 self.free_stuck()
                 next_disk_check = now + DISK_INTERVAL_S
-            self.start_due(now)
-            pending = [p.due for p in self.processes.values() if not p.pid]
+            held = self.start_due(now)
+            pending = [p.due for p in self.processes.values() if not p.pid and p.name not in held]
+            if held:
+                pending.append(now + GATE_INTERVAL_S)
             wait = max(0.0, min([next_log_check, next_disk_check, *pending]) - time.monotonic())
             for key, _ in self.selector.select(wait):
                 if key.data is not None:
@@ -134,14 +140,23 @@ class Supervisor:
             self.stop([self.processes[name]])
             del self.processes[name]
 
-    def start_due(self, now: float) -> None:
+    def start_due(self, now: float) -> set[str]:
+        """Start what is due. Returns the names of those that have never run and are held back by a gate before them:
+        they would only ask in vain and take the processor from whom they need."""
+        held = set()
+        closed = False
         for process in self.processes.values():
             if process.pid or process.due > now:
-                continue
-            first = process.started == 0.0
-            self.start(process)
-            if first and process.gate:
-                wait_open(process.gate, GATE_LIMIT_S)
+                pass
+            elif closed and not process.started:
+                held.add(process.name)
+            else:
+                process.waited = bool(process.gate) and not process.started
+                self.start(process)
+            if process.waited:
+                process.waited = process.pid != 0 and now < process.started + GATE_LIMIT_S and not is_open(process.gate)
+                closed = closed or process.waited
+        return held
 
     def start(self, process: Process) -> None:
         log = self.logs / f"{process.name}.log"
@@ -273,18 +288,14 @@ def enter_for_good(name: str) -> None:
     os.close(fd)
 
 
-def wait_open(address: str, limit_s: float) -> bool:
-    """Wait until `host:port` accepts a connection; False after the limit."""
+def is_open(address: str) -> bool:
+    """Whether `host:port` accepts a connection."""
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return True
-    return False
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def main(arguments: list[Any] | None = None) -> None:

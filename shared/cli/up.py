@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import http.client
 import json
 import os
 import shutil
@@ -13,31 +12,30 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared.cli import access, bus, example
+from shared.cli import access, bus, durations, example
 from shared.cli.check import failed_features
 from shared.cli.client import ApiSession
 from shared.cli.cluster import Cluster, ClusterError, data_directory
 from shared.cli.migration import migrate
 from shared.cli.plan import bus_users, processes, underlay
-from shared.cli.progress import Progress, wait_for
+from shared.cli.progress import Progress
+from shared.cli.readiness import Readiness
 from shared.cli.supervise import running
-from shared.errors import ApiError
 from shared.identity.bus_users import ensure_users
 from shared.identity.pki import ensure_pki
 from shared.kernel.cgroups import groups
 
 DEFAULT_NODES = 3
-READY_LIMIT_S = 120.0
+READY_LIMIT = "2m"
 AUDIT = ("audit_policy_file", "audit_log_path", "audit_log_maxsize", "audit_log_maxbackup", "audit_log_maxage")
 LATER = ("workers", "token_auth_file", *AUDIT)
 CHANGEABLE = ("bus_replicas", *LATER)
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     parser = commands.add_parser("up", help="start the cluster on this machine, or report the one that runs")
     parser.add_argument("--nodes", type=int, help=f"how many nodes (default: as before, at first {DEFAULT_NODES})")
     parser.add_argument("--data", help="directory of all state (default $WHERRY_DATA or /var/lib/wherry)")
@@ -65,6 +63,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--example", type=Path, metavar="DIR", help="also build and deploy the example in this directory"
     )
+    parser.add_argument(
+        "--timeout",
+        default=READY_LIMIT,
+        metavar="DURATION",
+        help=f"how long to wait until the API server and all nodes are ready: 90s, 5m (default {READY_LIMIT})",
+    )
     parser.set_defaults(func=up)
 
 
@@ -76,6 +80,7 @@ def _absolute(text: str) -> str:
 def up(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise ClusterError("wherry up needs root to make namespaces and mounts; run it with sudo")
+    limit_s = durations.seconds(args.timeout, "--timeout")
     data = data_directory(args.data)
     before = Cluster.load(data)
     cluster = wanted(before or Cluster(data=data), args)
@@ -92,7 +97,7 @@ def up(args: argparse.Namespace) -> int:
         raise ClusterError(f"the token file {cluster.token_auth_file} is no file; --token-auth-file names another")
     if before and before.bus_replicas != cluster.bus_replicas:
         migrate(before, cluster, progress)
-    start(cluster, progress)
+    start(cluster, progress, limit_s)
     with ApiSession(cluster) as session:
         answer = example.deploy(cluster, session, args.example, progress) if args.example else None
     print_next_steps(cluster, answer)
@@ -121,8 +126,12 @@ def wanted(cluster: Cluster, args: argparse.Namespace) -> Cluster:
     return cluster.with_nodes(args.nodes or len(cluster.nodes) or DEFAULT_NODES)
 
 
-def start(cluster: Cluster, progress: Progress) -> None:
-    """Start or complete the cluster; returns when the API server and every node are ready."""
+def start(cluster: Cluster, progress: Progress, limit_s: float) -> None:
+    """Start or complete the cluster; returns when the API server and every node are ready.
+
+    Raises:
+        ClusterError: something is in the way, or not everything was ready within `limit_s` seconds.
+    """
     alive = running(cluster.run)
     groups.settle()
     if failed := failed_features():
@@ -147,15 +156,10 @@ def start(cluster: Cluster, progress: Progress) -> None:
         for pid in (alive[name] for name in changed if name in alive):
             os.kill(pid, signal.SIGHUP)
         supervise(cluster)
-        with ApiSession(cluster, timeout_s=2) as session:
-            wait_for(lambda: session.ready(), READY_LIMIT_S, lambda: not_ready(cluster, "apiserver"))
-    with progress.step("nodes ready") as update, ApiSession(cluster) as session:
-        wait_for(
-            lambda: nodes_ready(cluster, session, update),
-            READY_LIMIT_S,
-            lambda: not_ready(cluster, f"{cluster.nodes[0]}.agent"),
-        )
-        nodes = session.get("/api/v1/nodes")["items"]
+        readiness = Readiness(cluster, limit_s)
+        readiness.wait_api()
+    with progress.step("nodes ready") as update:
+        nodes = readiness.wait_nodes(update)
         underlay(cluster).set_pod_routes(
             {node["spec"]["podCIDR"]: cluster.node_address(node["metadata"]["name"]) for node in nodes}
         )
@@ -214,41 +218,6 @@ def supervise(cluster: Cluster) -> None:
             stderr=log,
             start_new_session=True,
         )
-
-
-def nodes_ready(cluster: Cluster, session: ApiSession, update: Callable[[str], None]) -> bool:
-    nodes = {}
-    with contextlib.suppress(ApiError, ClusterError):
-        nodes = {node["metadata"]["name"]: node for node in session.get("/api/v1/nodes")["items"]}
-    # The Ready condition of an earlier run may still stand, so the agent itself is asked as well.
-    ready = [
-        name
-        for name in cluster.nodes
-        if name in nodes and is_ready(nodes[name]) and agent_ready(cluster.node_address(name))
-    ]
-    update(f"{len(ready)} of {len(cluster.nodes)}")
-    return len(ready) == len(cluster.nodes)
-
-
-def agent_ready(address: str) -> bool:
-    """Whether a node's agent answers that it serves its pods."""
-    connection = http.client.HTTPConnection(address, 10250, timeout=1)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
-def is_ready(node: dict[str, Any]) -> bool:
-    conditions = node.get("status", {}).get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-def not_ready(cluster: Cluster, suspect: str) -> str:
-    return f"the cluster did not become ready; see `wherry status` and {cluster.logs / (suspect + '.log')}"
 
 
 def print_next_steps(cluster: Cluster, answer: str | None) -> None:

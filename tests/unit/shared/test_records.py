@@ -75,7 +75,7 @@ def test_records_have_no_room_for_other_attributes_and_match_by_position() -> No
             assert (a, b) == (1, "c")
 
 
-@pytest.mark.parametrize("module", ["services.nodeagent.keeper.__main__", "services.nodeagent.oci.main"])
+@pytest.mark.parametrize("module", ["services.nodeagent.keeper.app", "services.nodeagent.oci.main"])
 def test_what_is_forked_or_started_often_imports_no_dataclasses(module: str) -> None:
     script = (
         f"import sys, {module}; print(sorted({{'dataclasses', 'inspect', 'platform', 'pathlib'}} & set(sys.modules)))"

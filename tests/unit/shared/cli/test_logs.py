@@ -6,25 +6,10 @@ import io
 import json
 
 import msgspec
-import pytest
 
 from shared.bus.consumer import Delivery
 from shared.cli import logs
-from shared.cli.cluster import ClusterError
 from shared.cli.logs import Printer, Query
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("5m", 300), ("1h30m", 5400), ("2d", 172800), ("1d2h", 93600)]
-)
-def test_a_duration_is_seconds(text: str, seconds: int) -> None:
-    assert logs.duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "5", "m", "5x", "1m1h"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ClusterError, match="no duration"):
-        logs.duration(text)
 
 
 def test_a_filter_names_what_is_given() -> None:
