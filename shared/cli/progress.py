@@ -12,7 +12,7 @@ from shared.cli.cluster import ClusterError
 
 Value = TypeVar("Value")
 
-PAUSES_PER_PROBE = 4.0
+PAUSES_PER_PROBE = 9.0
 
 
 class Progress:

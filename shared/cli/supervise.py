@@ -34,6 +34,8 @@ LOG_LIMIT_BYTES = 16 << 20
 # far longer than an API server takes to start on a small machine; without one, nodes start what they know
 GATE_LIMIT_S = 120.0
 GATE_INTERVAL_S = 0.05
+# the longer it takes, the less often it is asked
+GATE_SHARE = 0.1
 DISK_INTERVAL_S = 10.0
 # for service managers, which expect nothing but the number in such a file
 PID_FILE = "supervisor.pid"
@@ -113,8 +115,9 @@ class Supervisor:
                 next_disk_check = now + DISK_INTERVAL_S
             held = self.start_due(now)
             pending = [p.due for p in self.processes.values() if not p.pid and p.name not in held]
-            if held:
-                pending.append(now + GATE_INTERVAL_S)
+            pending += [
+                now + max(GATE_INTERVAL_S, GATE_SHARE * (now - p.started)) for p in self.processes.values() if p.waited
+            ]
             wait = max(0.0, min([next_log_check, next_disk_check, *pending]) - time.monotonic())
             for key, _ in self.selector.select(wait):
                 if key.data is not None:

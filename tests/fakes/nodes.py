@@ -29,6 +29,7 @@ from services.nodeagent.pods.manager import PodManager
 from services.nodeagent.pods.publisher import StatusPublisher
 from services.nodeagent.probes.prober import Outcome, Prober, Target
 from services.nodeagent.references import References
+from services.nodeagent.runtime.client import Impossible
 from services.nodeagent.runtime.model import ContainerSpec, ContainerState, Resources, SandboxSpec, SandboxState
 from services.nodeagent.volumes.hook import VolumesHook
 from shared.errors import ImageError, NotFound, ServiceUnavailable
@@ -208,6 +209,7 @@ class FakeRuntime:
         self.start_error: Exception | None = None
         self.restores: dict[str, str] = {}
         self.restore_error: Exception | None = None
+        self.impossible = ""
         self.on_start: Callable[[ContainerSpec], None] | None = None
 
     async def create_sandbox(self, spec: SandboxSpec) -> SandboxState:
@@ -237,6 +239,10 @@ class FakeRuntime:
                 labels=dict(spec.labels),
             )
         return self.containers[spec.id]
+
+    async def check_checkpoint(self, container_id: str) -> None:
+        if self.impossible:
+            raise Impossible(self.impossible)
 
     async def checkpoint_container(self, container_id: str, images: str) -> None:
         state = self.containers[container_id]

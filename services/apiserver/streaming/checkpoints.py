@@ -17,7 +17,7 @@ from shared.bus.port import Bus
 from shared.bus.streams import BusStream, open_stream
 from shared.errors import InternalError, api_error_from_status
 
-INWARD, OUTWARD, END, RESTORED = 0, 1, 2, 3
+INWARD, OUTWARD, END, RESTORED, ABLE = 0, 1, 2, 3, 4
 TAR = "application/x-tar"
 
 

@@ -3,7 +3,8 @@ only way in which spec.nodeName changes.
 
 The order in which it happens makes a kill at any point leave one instance that runs, or will run again:
 
-1. the pod is marked by the condition `wherry.io/Migrating` that holds the migration's id and the new node;
+1. the new node says that it can restore; then the pod is marked by the condition `wherry.io/Migrating` that holds the
+   migration's id and the new node;
 2. its node freezes the containers and sends their checkpoint, this server passes it on, the other node keeps it and
    restores the pod from it, with all its processes frozen;
 3. one write moves spec.nodeName and names the checkpoint, provided that the mark still stands;
@@ -25,7 +26,15 @@ from services.apiserver.failures import bad_request, conflict_on
 from services.apiserver.protocol import Document, Object, Outcome, Request
 from services.apiserver.routes import Target
 from services.apiserver.store import Change, Store
-from services.apiserver.streaming.checkpoints import END, INWARD, OUTWARD, RESTORED, failure, running_place
+from services.apiserver.streaming.checkpoints import (
+    ABLE,
+    END,
+    INWARD,
+    OUTWARD,
+    RESTORED,
+    failure,
+    running_place,
+)
 from services.apiserver.subresources.binding import created, node_of
 from services.apiserver.write import author
 from shared.bus.port import Bus
@@ -86,6 +95,7 @@ class Migrations:
                 arrival = {"id": identity, "owner": {"uid": source.uid}, "pod": moved(pod, node, identity)}
                 sink = await open_stream(self.bus, node, "restore", arrival)
                 stack.push_async_callback(sink.close)
+                await expect(sink, ABLE)
                 await self.store.update(pods, namespace, name, mark, who, cause=f"migration to {node}")
                 parameters = source.parameters() | {"migration": identity}
                 stream = await open_stream(self.bus, source.node, "checkpoint", parameters)
@@ -127,11 +137,15 @@ async def relay(source: BusStream, sink: BusStream) -> None:
             break
     else:
         raise failure(source)
+    await expect(sink, RESTORED)
+
+
+async def expect(sink: BusStream, wanted: int) -> None:
+    """Wait for a message on a channel. The ApiError of the other side if it ends instead."""
     async for channel, _ in sink:
-        if channel == RESTORED:
+        if channel == wanted:
             return
-    if (sink.status or {}).get("status") != "Success":
-        raise failure(sink)
+    raise failure(sink)
 
 
 def check_movable(pod: Object, node: str, uid: str) -> None:

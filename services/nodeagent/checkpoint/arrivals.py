@@ -48,20 +48,24 @@ class Arrivals:
     def _owner(self, identity: str) -> Path:
         return self._directory / f"{identity}.owner"
 
-    async def receive(
-        self, identity: str, owner: Mapping[str, str], parts: AsyncIterator[bytes], digest: Mapping[str, str]
-    ) -> None:
-        """Store an archive for the pod whose metadata has the values of `owner`: others may learn the id, but not what
-        the processes had in memory. `digest["sha256"]` is looked at when all parts have come.
-
-        BadRequest, RuntimeFailure.
-        """
+    async def check(self, identity: str, owner: Mapping[str, str]) -> None:
+        """Whether an archive could be received. BadRequest, RuntimeFailure."""
         if not owner or any(name not in _OWNER_FIELDS for name in owner):
             raise BadRequest(f"the owner of a checkpoint is told by {', '.join(_OWNER_FIELDS)}, not by {sorted(owner)}")
         if not _ID.fullmatch(identity):
             raise BadRequest(f"checkpoint id {identity!r} is not made of 16 to 64 hexadecimal digits")
         if reason := await asyncio.to_thread(criu.why_not):
             raise RuntimeFailure(f"this node cannot restore: {reason}")
+
+    async def receive(
+        self, identity: str, owner: Mapping[str, str], parts: AsyncIterator[bytes], digest: Mapping[str, str]
+    ) -> None:
+        """Store an archive, of which `check` had nothing to say, for the pod whose metadata has the values of `owner`:
+        others may learn the id, but not what the processes had in memory. `digest["sha256"]` is looked at when all
+        parts have come.
+
+        BadRequest, RuntimeFailure.
+        """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = self._directory / f".partial-{identity}"
         shutil.rmtree(partial, ignore_errors=True)

@@ -24,8 +24,8 @@ from services.nodeagent.pods import specs
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.records import ContainerRecord, PodRecord
 from services.nodeagent.pods.setting import PodSetting
-from services.nodeagent.runtime.client import NotRunning, UnknownId
-from shared.errors import ApiError, BusError, Conflict, RuntimeFailure
+from services.nodeagent.runtime.client import Impossible, NotRunning, UnknownId
+from shared.errors import ApiError, BadRequest, BusError, Conflict, RuntimeFailure
 from shared.kernel import criu
 from shared.objects import times
 
@@ -44,7 +44,7 @@ async def taken(
     """The directory of a fresh checkpoint, as archive.py describes it; removed at the end.
 
     The containers run on at once, or for a `migration` only after `settle`. `on_freeze` is called before they stop.
-    RuntimeFailure, Conflict.
+    What cannot be done is refused before any of them stops. BadRequest, Conflict, RuntimeFailure.
     """
     record = setting.record
     if record.checkpoint:
@@ -54,6 +54,11 @@ async def taken(
         raise Conflict(f"pod {setting.layout.name} has no running container to checkpoint")
     if reason := await asyncio.to_thread(criu.why_not):
         raise RuntimeFailure(f"node {tools.node.name}: {reason}")
+    for container in running:
+        try:
+            await tools.runtime.check_checkpoint(container.container_id)
+        except Impossible as exc:
+            raise BadRequest(f"pod {setting.layout.name}, container {container.name}: {exc}") from exc
     tools.layout.pod_captures.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(dir=tools.layout.pod_captures))
     record.checkpoint, record.capturing = migration or LOCAL, True

@@ -141,12 +141,16 @@ class Checkpointing:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
+    def check(self, container: Container, sandbox: Sandbox) -> str:
+        """The freezer of a container that can be checkpointed as far as can be told while it runs. ValueError."""
+        refuse(container.spec, sandbox)
+        return self._groups.freezer(container.cgroup)
+
     def checkpoint(self, container: Container, sandbox: Sandbox, images: str, done: Callable[[str], None]) -> None:
         """Write a paused container's processes to the directory `images`; they stay paused. `done` gets "" or what went
         wrong. ValueError for a container that cannot be checkpointed."""
         spec = container.spec
-        refuse(spec, sandbox)
-        freezer = self._groups.freezer(container.cgroup)
+        freezer = self.check(container, sandbox)
         if not container.state.paused:
             raise ValueError(f"container {spec.id} is not paused")
         files = {}

@@ -1,9 +1,10 @@
 """A pod's checkpoint over the bus: taken and sent by one node's agent, received and kept by another's.
 
-Channels: 0 towards the node and 1 from it carry the archive, 2 its end mark, `{"sha256": ...}` as JSON, 3 one empty
-message: the pod of a migration is restored. In a migration both streams stay open, and the containers frozen at both
-ends, until the API server closes them: by then the pod has moved, or it has not, which each node finds out for itself
-(`capture.settle`, `CheckpointStreams._settle`).
+Channels: 0 towards the node and 1 from it carry the archive, 2 its end mark, `{"sha256": ...}` as JSON. Two are empty
+messages of the receiving node: 4, it is able to restore, so the containers may be frozen, and 3, the pod of a migration
+is restored. In a migration both streams stay open, and the containers frozen at both ends, until the API server closes
+them: by then the pod has moved, or it has not, which each node finds out for itself (`capture.settle`,
+`CheckpointStreams._settle`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from services.nodeagent.pods.worker import PodWorker
 from shared.bus.streams import BusStream
 from shared.errors import ApiError, BadRequest, BusError, InternalError, NotFound, RuntimeFailure, StreamBroken
 
-INWARD, OUTWARD, END, RESTORED = 0, 1, 2, 3
+INWARD, OUTWARD, END, RESTORED, ABLE = 0, 1, 2, 3, 4
 # pulling the image and reading back some gigabytes
 RESTORE_LIMIT_S = 600.0
 SUCCESS: dict[str, Any] = {"metadata": {}, "status": "Success"}
@@ -74,8 +75,11 @@ class CheckpointStreams:
                     digest.update(_mark(data))
                     return
 
+        identity = str(params.get("id", ""))
         try:
-            await self._tools.arrivals.receive(str(params.get("id", "")), owner, parts(), digest)
+            await self._tools.arrivals.check(identity, owner)
+            await stream.send(ABLE, b"\0")
+            await self._tools.arrivals.receive(identity, owner, parts(), digest)
         except RuntimeFailure as exc:
             raise InternalError(f"node {self._tools.node.name}: {exc}") from exc
         if params.get("pod"):

@@ -232,6 +232,14 @@ class Keeper:
         self._orphans.watch()
         return LATER
 
+    def call_check_checkpoint(self, _connection: Connection, _answer: Answer, args: Args) -> Any:
+        container = self._running(args["id"])
+        try:
+            self.containers.check(container, self._sandbox(container.spec.sandbox_id))
+        except ValueError as exc:
+            raise Refused("impossible", str(exc)) from exc
+        return None
+
     def call_checkpoint_container(self, _connection: Connection, answer: Answer, args: Args) -> Any:
         container = self._running(args["id"])
 

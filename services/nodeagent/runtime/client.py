@@ -65,7 +65,15 @@ class NotRunning(RuntimeFailure):
     """The container exists, but the call needs it to be running."""
 
 
-_ERRORS: dict[str, type[RuntimeFailure]] = {"unknown": UnknownId, "not_running": NotRunning}
+class Impossible(RuntimeFailure):
+    """The container is of a kind for which the call does not exist."""
+
+
+_ERRORS: dict[str, type[RuntimeFailure]] = {
+    "unknown": UnknownId,
+    "not_running": NotRunning,
+    "impossible": Impossible,
+}
 
 
 def _error(error: dict[str, Any]) -> RuntimeFailure:
@@ -141,6 +149,10 @@ class KeeperClient:
         StartError if the program could not be executed or its surroundings not be made.
         """
         return decode(ContainerState, await self._request("start_container", {"spec": encode(spec)}))
+
+    async def check_checkpoint(self, container_id: str) -> None:
+        """Impossible, with the reason, for a running container that `checkpoint_container` would refuse."""
+        await self._request("check_checkpoint", {"id": container_id})
 
     async def checkpoint_container(self, container_id: str, images: str) -> None:
         """Write the processes of a paused container to a directory; they stay paused. RuntimeFailure says why not."""

@@ -14,7 +14,7 @@ import pytest
 
 from services.nodeagent.checkpoint import capture
 from services.nodeagent.checkpoint.arrivals import ANNOTATION
-from services.nodeagent.checkpoint.streams import END, INWARD, OUTWARD, RESTORED, CheckpointStreams
+from services.nodeagent.checkpoint.streams import ABLE, END, INWARD, OUTWARD, RESTORED, CheckpointStreams
 from shared.bus.fake import FakeBroker
 from shared.bus.port import Bus
 from shared.bus.streams import BusStream, StreamServer, open_stream
@@ -105,8 +105,9 @@ async def carry(bus: Bus, moved: dict[str, Any]) -> tuple[BusStream, BusStream]:
             break
     assert source.status is None, source.status
     async for channel, _ in sink:
-        assert channel == RESTORED
-        return source, sink
+        if channel == RESTORED:
+            return source, sink
+        assert channel == ABLE
     raise AssertionError(sink.status)
 
 

@@ -30,7 +30,7 @@ class Agent:
         self.kept = {}
         self.migrations = []
         self.pods = []
-        self.fail_taking = self.fail_keeping = self.fail_restoring = self.fail_end = None
+        self.unable = self.fail_taking = self.fail_keeping = self.fail_restoring = self.fail_end = None
         self.before_end = None
         self.streams_ended = 0
 
@@ -50,6 +50,9 @@ class Agent:
         await stream.close(SUCCESS)
 
     async def restore(self, params, stream):
+        if self.unable:
+            raise self.unable
+        await stream.send(4, b"\0")
         data = b""
         async for channel, part in stream:
             if channel == 2:
@@ -218,9 +221,12 @@ async def test_a_pod_that_is_deleted_meanwhile_does_not_move(api, agents):
 
 
 async def test_what_cannot_move_is_refused_before_anything_stops(api, agents):
-    one, _two = agents
+    one, two = agents
     assert "already" in str(await api.failure("POST", f"{PODS}/p/migrate", binding("node-1")))
     assert isinstance(await api.failure("POST", f"{PODS}/p/migrate", binding("nowhere")), NotFound)
+    two.unable = InternalError("node node-2: this node cannot restore: criu is not installed")
+    assert "criu is not installed" in str(await api.failure("POST", f"{PODS}/p/migrate", binding("node-2")))
+    assert MIGRATING not in {c["type"] for c in (await api.get(f"{PODS}/p"))["status"].get("conditions", [])}
     await api.patch("/api/v1/nodes/node-2", {"spec": {"unschedulable": True}})
     assert "cordoned" in str(await api.failure("POST", f"{PODS}/p/migrate", binding("node-2")))
     await api.patch(f"{PODS}/p/status", {"status": {"phase": "Failed"}})

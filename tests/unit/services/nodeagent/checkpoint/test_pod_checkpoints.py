@@ -13,7 +13,7 @@ import pytest
 
 from services.nodeagent.checkpoint import capture
 from services.nodeagent.checkpoint.arrivals import ANNOTATION
-from services.nodeagent.checkpoint.streams import END, INWARD, RESTORED, CheckpointStreams
+from services.nodeagent.checkpoint.streams import ABLE, END, INWARD, RESTORED, CheckpointStreams
 from services.nodeagent.layout import container_id, sandbox_id
 from services.nodeagent.runtime.client import StartError
 from shared.bus.fake import FakeBroker
@@ -86,8 +86,9 @@ class Rig:
         await stream.send(INWARD, data)
         await stream.send(END, mark)
         async for channel, _ in stream:
-            assert channel == RESTORED
-            return stream, True
+            if channel == RESTORED:
+                return stream, True
+            assert channel == ABLE
         return stream, False
 
     def frozen(self):
@@ -313,6 +314,22 @@ async def test_nothing_is_frozen_where_criu_cannot_work(rig, monkeypatch):
     with pytest.raises(InternalError, match="node n1: criu is not installed"):
         await open_stream(rig.client, "n1", "checkpoint", POD)
     assert rig.paused() == {"web": False}
+
+
+async def test_a_container_of_a_kind_that_cannot_be_checkpointed_is_named_and_runs_on(rig, monkeypatch):
+    await rig.start()
+    rig.node.runtime.impossible = "a container with a terminal cannot be checkpointed or restored"
+    frozen = []
+    monkeypatch.setattr(rig.node.runtime, "pause", frozen.append)
+    with pytest.raises(BadRequest, match="pod p, container web: a container with a terminal cannot be checkpointed"):
+        await open_stream(rig.client, "n1", "checkpoint", POD)
+    assert frozen == []
+
+
+async def test_a_node_that_cannot_restore_says_so_before_it_is_sent_anything(rig, monkeypatch):
+    monkeypatch.setattr(criu, "why_not", lambda: "criu is not installed")
+    with pytest.raises(InternalError, match="this node cannot restore: criu is not installed"):
+        await open_stream(rig.client, "n2", "restore", {"id": ID, "owner": {"uid": "u1"}, "pod": rig.arriving()})
 
 
 async def test_unused_checkpoints_go_when_they_are_old(rig):
