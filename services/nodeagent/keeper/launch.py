@@ -73,6 +73,11 @@ class ExecJob:
     user: UserNamespace | None = None
 
 
+def warning(text: str) -> bytes:
+    """How the channel tells of what could not be done as asked for."""
+    return json.dumps({"warning": text}).encode()
+
+
 class Channel:
     """The child's end of the channel, which also remembers what was being done when an error strikes."""
 
@@ -84,7 +89,7 @@ class Channel:
         self.doing = doing
 
     def warn(self, text: str) -> None:
-        self.tell({"warning": text})
+        self._end.send(warning(text))
 
     def fail(self, message: str, exit_code: int) -> None:
         self.tell({"error": message[:4000], "exit_code": exit_code})

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
 import struct
 from functools import lru_cache
 
-from services.nodeagent.keeper import capabilities
+from services.nodeagent.keeper import capabilities, launch
 from services.nodeagent.keeper import process as processes
 from services.nodeagent.keeper.launch import ContainerJob
 from services.nodeagent.keeper.plan import DEVICES, LINKS, Bind, Devices, FileSystem, Link, Seal, Step
 from services.nodeagent.keeper.process import Process
 from services.nodeagent.keeper.rootfs import overlay_options
 from services.nodeagent.keeper.zygote import CHANNEL, FIRST, Order, Unlisted, constants, slot
+from services.nodeagent.runtime.model import Rlimit
 from shared.kernel import syscalls
 from shared.kernel.calls import ANY, EXISTS, MISSING, Data, Slot, call, errors
 
@@ -35,6 +35,7 @@ _PATH = os.O_PATH | os.O_CLOEXEC
 _MOVE = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_EMPTY_PATH
 _CLONE = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC
 _NEXT_CANDIDATE = errors(errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+_REFUSED = errors(errno.EPERM, errno.EACCES)
 _EXECUTING = b'{"executing": true}'
 
 Blocks = tuple[bytes, ...]
@@ -81,9 +82,20 @@ def container(job: ContainerJob, order: Order) -> None:
 
 
 def _oom_score(value: int, order: Order) -> None:
+    """As process.set_oom_score."""
     order.add(call("open", constants.text("/proc/self/oom_score_adj"), os.O_WRONLY | os.O_CLOEXEC, keep=_FD))
     text = str(value).encode()
-    order.add(call("write", _FD, order.data.put(text), len(text)), call("close", _FD))
+    order.add(
+        call("write", _FD, order.data.put(text), len(text), tolerate=_REFUSED, on_success=2),
+        _warning(processes.oom_score_refused(value), order.data),
+        call("close", _FD),
+    )
+
+
+def _warning(text: str, data: Data) -> bytes:
+    """As launch.Channel.warn."""
+    message = launch.warning(text)
+    return call("sendto", CHANNEL, data.put(message), len(message), 0)
 
 
 def _groups(entrances: list[str], order: Order) -> None:
@@ -323,17 +335,11 @@ def _finish(process: Process, order: Order) -> None:
     """As launch._finish with process.become and process.execute."""
     data = order.data
     for name, limit in process.rlimits.items():
-        number = getattr(resource, "RLIMIT_" + name.upper().removeprefix("RLIMIT_"), None)
-        if number is None:
-            raise Unlisted
-        order.add(call("setrlimit", number, data.put(struct.pack("<qq", limit.soft, limit.hard))))
+        _limit(name, limit, data, order)
     if process.apparmor:
         _confine(process.apparmor, order)
-    how = _how(_PATH | os.O_DIRECTORY, syscalls.RESOLVE_NO_MAGICLINKS)
+    _enter(process.cwd or "/", order)
     order.add(
-        call("openat2", _HERE, data.text(process.cwd or "/"), how, 24, keep=_FD),
-        call("fchdir", _FD),
-        call("close", _FD),
         _bounding(process.capabilities),
         call("prctl", syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
     )
@@ -364,6 +370,33 @@ def _finish(process: Process, order: Order) -> None:
         last = index + 1 == len(candidates)
         tolerate = 0 if last else _NEXT_CANDIDATE
         order.add(call("execve", data.text(path), arguments, environment, tolerate=tolerate))
+
+
+def _enter(cwd: str, order: Order) -> None:
+    """As process.change_directory."""
+    how = _how(_PATH | os.O_DIRECTORY, syscalls.RESOLVE_NO_MAGICLINKS)
+    place = order.data.text(cwd)
+    made = [call("mkdir", order.data.text(path), 0o755, tolerate=EXISTS) for path in processes.directories(cwd)]
+    order.add(
+        call("openat2", _HERE, place, how, 24, keep=_FD, tolerate=MISSING, on_success=len(made) + 2),
+        *made,
+        call("openat2", _HERE, place, how, 24, keep=_FD),
+        call("fchdir", _FD),
+        call("close", _FD),
+    )
+
+
+def _limit(name: str, limit: Rlimit, data: Data, order: Order) -> None:
+    """As process.set_rlimits, of one."""
+    number = processes.limit_number(name)
+    if number is None:
+        raise Unlisted
+    soft, hard = processes.lowered(number, limit)
+    order.add(
+        call("setrlimit", number, data.put(struct.pack("<qq", limit.soft, limit.hard)), tolerate=_REFUSED, on_zero=3),
+        call("setrlimit", number, data.put(struct.pack("<qq", soft, hard))),
+        _warning(processes.limit_lowered(name, limit, (soft, hard)), data),
+    )
 
 
 def _confine(profile: str, order: Order) -> None:

@@ -38,6 +38,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callback] = {}
+        self._new: set[int] = set()  # watched since this turn's events were fetched
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._running = False
@@ -48,6 +49,7 @@ class Loop:
             self._epoll.modify(fd, events)
         else:
             self._epoll.register(fd, events)
+            self._new.add(fd)
         self._callbacks[fd] = callback
 
     def forget(self, fd: int) -> None:
@@ -77,9 +79,12 @@ class Loop:
         timeout = self._until_timer()
         if limit_s is not None and (timeout < 0 or timeout > limit_s):
             timeout = limit_s
-        for fd, events in self._epoll.poll(timeout, 64):
+        ready = self._epoll.poll(timeout, 64)
+        self._new.clear()
+        for fd, events in ready:
             callback = self._callbacks.get(fd)
-            if callback is not None:  # an earlier callback of this turn may have closed it
+            # an earlier callback of this turn may have closed it, and opened something else under its number
+            if callback is not None and fd not in self._new:
                 _guard(lambda call=callback, mask=events: call(mask))  # type: ignore[misc]
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:

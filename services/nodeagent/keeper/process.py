@@ -96,26 +96,46 @@ def may_set_oom_score(value: int) -> bool:
 def set_rlimits(limits: dict[str, Rlimit], warn: Warn) -> None:
     """Set resource limits; one above what this host permits is set as high as it does."""
     for name, limit in limits.items():
-        constant = "RLIMIT_" + name.upper().removeprefix("RLIMIT_")
-        number = getattr(resource, constant, None)
+        number = limit_number(name)
         if number is None:
             raise StartFailure(f"unknown resource limit {name!r}", 128)
-        wanted = (limit.soft, limit.hard)
         try:
-            resource.setrlimit(number, wanted)
-        except (ValueError, OSError) as exc:
-            ceiling = resource.getrlimit(number)[1]
-            soft = ceiling if limit.soft < 0 else min(limit.soft, ceiling)
+            resource.setrlimit(number, (limit.soft, limit.hard))
+        except (ValueError, OSError):
+            possible = lowered(number, limit)
             with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(number, (soft, ceiling))
-            warn(f"resource limit {name} {limit.soft}:{limit.hard} was lowered to {soft}:{ceiling}: {exc}")
+                resource.setrlimit(number, possible)
+            warn(limit_lowered(name, limit, possible))
+
+
+def limit_number(name: str) -> int | None:
+    """The RLIMIT_ constant of a limit's name in any of its usual forms."""
+    number: int | None = getattr(resource, "RLIMIT_" + name.upper().removeprefix("RLIMIT_"), None)
+    return number
+
+
+def lowered(number: int, limit: Rlimit) -> tuple[int, int]:
+    """The (soft, hard) nearest to a limit that this process may give without CAP_SYS_RESOURCE."""
+    ceiling = _least(limit.hard, resource.getrlimit(number)[1])
+    return _least(limit.soft, ceiling), ceiling
+
+
+def _least(*values: int) -> int:
+    """The least of limits, of which -1 is none."""
+    return min((value for value in values if value >= 0), default=-1)
+
+
+def limit_lowered(name: str, limit: Rlimit, possible: tuple[int, int]) -> str:
+    soft, hard = possible
+    wanted = f"{limit.soft}:{limit.hard}"
+    return f"resource limit {name} {wanted} was lowered to {soft}:{hard}, which is what this node permits"
 
 
 def change_directory(path: str, *, create: bool) -> None:
     """Enter the working directory. A descriptor that leads out of the root is refused (CVE-2024-21626)."""
     try:
         if create:
-            os.makedirs(path, mode=0o755, exist_ok=True)
+            _make_directories(path)
         os.chdir(path)
     except OSError as exc:
         code = 126 if isinstance(exc, PermissionError) else 128
@@ -124,6 +144,20 @@ def change_directory(path: str, *, create: bool) -> None:
         os.getcwd()
     except OSError as exc:
         raise StartFailure(f"working directory {path!r} is outside of the container", 128) from exc
+
+
+def _make_directories(path: str) -> None:
+    """As os.makedirs, but those above the last one are nobody else's to write in either."""
+    if not os.path.isdir(path):
+        for above in directories(path):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(above, 0o755)
+
+
+def directories(path: str) -> list[str]:
+    """An absolute path and all above it, from the top."""
+    parts = [part for part in path.split("/") if part]
+    return ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def home_of(uid: int) -> str:

@@ -60,6 +60,9 @@ class Starting:
             os.mkfifo(self._store.path(spec.id, name), 0o600)
 
     def _open_outputs(self, container: Container) -> None:
+        """Read what the container writes. At its second attempt to start the first one's end may have been seen."""
+        for output in container.outputs.values():
+            output.resume()
         if container.outputs:
             return
         if container.log is None:

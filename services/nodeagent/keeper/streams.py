@@ -85,7 +85,7 @@ class Output:
             self._viewers.remove(viewer)
             self._loop.forget(viewer.fd)
             os.close(viewer.fd)
-            self._resume()
+            self.resume()
 
     def _on_readable(self, _events: int) -> None:
         if not self._read_once():
@@ -128,9 +128,10 @@ class Output:
             self.drop_viewer(viewer)
         elif not viewer.backlog:
             self._loop.forget(viewer.fd)
-            self._resume()
+            self.resume()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Read on; to be called when somebody writes again after everybody had closed the pipe, which ends reading."""
         if self._fd >= 0 and not any(viewer.backlog for viewer in self._viewers):
             self._loop.watch(self._fd, self._on_readable, READ)
 

@@ -13,7 +13,8 @@ import pytest
 
 from services.nodeagent.runtime.client import StartError
 from services.nodeagent.runtime.model import Mount, Rlimit
-from shared.kernel import calls
+from shared.kernel import calls, syscalls
+from shared.kernel.check import CAP_SYS_RESOURCE
 from tests.integration.runtime.conftest import Node, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(not calls.supported(), reason="no machine program for this machine")]
@@ -89,6 +90,33 @@ async def test_a_listed_container_is_like_one_that_the_keeper_makes(node: Node, 
     assert WITHOUT_LIST not in log.read_text()
 
 
+@pytest.mark.skipif(bool(syscalls.capget()[1] >> CAP_SYS_RESOURCE & 1), reason="CAP_SYS_RESOURCE is permitted")
+async def test_what_the_host_refuses_is_a_warning_of_a_listed_container_too(node: Node) -> None:
+    log = await logged(node)
+    await node.sandbox()
+    asked = {"oom_score_adj": -900, "rlimits": {"nofile": Rlimit(1 << 21, 1 << 22)}}
+    listed = await node.start("listed", "sleep", "1000", env=LISTED, **asked)
+    by_keeper = await node.start("by-keeper", "sleep", "1000", env=BY_KEEPER, **asked)
+    assert listed.warnings == by_keeper.warnings
+    assert any("nofile" in warning for warning in listed.warnings)
+    for name in ("limits", "oom_score_adj"):
+        assert len({Path(f"/proc/{state.pid}/{name}").read_text() for state in (listed, by_keeper)}) == 1
+    assert WITHOUT_LIST not in log.read_text()
+
+
+async def test_a_listed_container_gets_a_working_directory_that_was_not_there(node: Node) -> None:
+    log = await logged(node)
+    await node.sandbox()
+    outputs = [
+        await node.shell(
+            "pwd; stat -c '%a %u' /not /not/there /not/there/yet", name=name, env=env, cwd="/not/there/yet"
+        )
+        for name, env in (("listed", LISTED), ("by-keeper", BY_KEEPER))
+    ]
+    assert outputs == ["/not/there/yet\n755 0\n755 0\n755 0\n"] * 2
+    assert WITHOUT_LIST not in log.read_text()
+
+
 async def test_a_start_goes_on_without_a_zygote_that_was_killed(node: Node) -> None:
     await node.sandbox()
     await node.shell("true", name="first", env=LISTED)
@@ -134,9 +162,26 @@ async def test_what_a_list_cannot_do_is_done_by_the_keeper(node: Node, tmp_path:
     mounts = [Mount(str(tmp_path / "source"), "/etc/hosts")]
     lower = [str(layer), str(node.layer)]
     assert await node.shell("cat /etc/hosts /run/made/later", env=LISTED, mounts=mounts, lower=lower) == "bound\n" * 2
-    made = await node.shell("pwd", name="d", env=LISTED, cwd="/not/there/yet")
-    assert made == "/not/there/yet\n"
-    assert log.read_text().count(WITHOUT_LIST) == 2
+    assert log.read_text().count(WITHOUT_LIST) == 1
+
+
+async def test_nothing_that_the_second_attempt_writes_is_lost(node: Node, tmp_path: Path) -> None:
+    """While no process has a container's pipes the keeper sees their end, in whichever order it looks."""
+    log = await logged(node)
+    await node.sandbox()
+    script = ["sh", "-c", "echo out; echo err >&2"]
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/hosts").symlink_to("/run/made/later")
+    special = {"lower": [str(tmp_path), str(node.layer)], "mounts": [Mount("/dev/null", "/etc/hosts")]}
+    names = [f"c{number}" for number in range(30)]
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            told = node.start(name, *script, env=LISTED, **special)
+            group.create_task(told, name=name)
+    for name in names:
+        await node.exit_of(name)
+        assert sorted(node.output(name).split()) == ["err", "out"]
+    assert log.read_text().count(WITHOUT_LIST) == len(names)
 
 
 async def test_a_program_that_cannot_be_executed_is_told_in_words(node: Node) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from services.nodeagent.keeper import pause, pidfds, process, rootfs, sandboxes
+from services.nodeagent.keeper.logfile import LogFile
 from services.nodeagent.keeper.loop import Loop
 from services.nodeagent.keeper.store import Store, check_id
+from services.nodeagent.keeper.streams import Output
 from services.nodeagent.runtime.model import SandboxSpec
 
 
@@ -53,6 +55,50 @@ def test_a_descriptor_forgotten_in_the_same_turn_is_not_called_back() -> None:
     for pair in pipes:
         for fd in pair:
             os.close(fd)
+
+
+def test_what_was_opened_in_a_turn_gets_nothing_that_was_meant_for_its_number() -> None:
+    """Both pipes are ready. The first called back replaces the other one by one that is not."""
+    loop, seen = Loop(), []
+    pipes = [os.pipe() for _ in range(2)]
+    ends = {fd for pair in pipes for fd in pair}
+
+    def replace(other: int) -> None:
+        loop.forget(other)
+        os.close(other)
+        ends.update(os.pipe())
+        assert other in ends
+        loop.watch(other, lambda _events: seen.append(other))
+
+    for (own, out), (other, _out) in zip(pipes, reversed(pipes), strict=True):
+        os.write(out, b"x")
+        loop.watch(own, lambda _events, b=other: replace(b))  # type: ignore[misc]
+    loop.turn(1.0)
+    assert not seen
+    loop.close()
+    for fd in ends:
+        os.close(fd)
+
+
+def test_a_pipe_is_read_on_when_somebody_has_it_again(tmp_path: Path) -> None:
+    loop, log = Loop(), LogFile(str(tmp_path / "log/0.log"))
+    os.mkfifo(tmp_path / "fifo")
+
+    def write(text: bytes) -> None:
+        fd = os.open(tmp_path / "fifo", os.O_RDWR)
+        output.resume()
+        os.write(fd, text)
+        loop.turn(1.0)
+        os.close(fd)
+        loop.turn(1.0)  # all have closed it
+
+    output = Output(loop, "stdout", os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK), log)
+    write(b"first\n")
+    write(b"second\n")
+    output.finish()
+    log.close()
+    loop.close()
+    assert [line.split()[3] for line in (tmp_path / "log/0.log").read_text().splitlines()] == ["first", "second"]
 
 
 def test_later_changes_of_a_record_win(tmp_path: Path) -> None:
