@@ -7,10 +7,9 @@ dataclass (PEP 681); here a class only gets generic methods. Instances have slot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Any, TypeVar, dataclass_transform
 
     T = TypeVar("T")
@@ -54,9 +53,7 @@ class _Record:
             if name in named:
                 raise TypeError(f"{type(self).__name__} got field {name!r} twice")
             put(self, name, value)
-            last = name
-        rest = iter(fields) if not values else _after(fields, last)
-        for name in rest:
+        for name in names:  # those that are left
             if name in named:
                 put(self, name, named.pop(name))
                 continue
@@ -94,14 +91,6 @@ class _FrozenRecord(_Record):
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"cannot delete field {name!r}")
-
-
-def _after(fields: Mapping[str, Any], name: str) -> Iterator[str]:
-    names = iter(fields)
-    for one in names:
-        if one == name:
-            break
-    return names
 
 
 @dataclass_transform(field_specifiers=(field,))

@@ -8,12 +8,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 
 from shared.kernel import syscalls
 from shared.records import frozen
-
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @frozen
@@ -36,16 +33,20 @@ class MountPoint:
 
 
 def _unescape(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
+    first, *escaped = text.split("\\")  # each with three octal digits
+    return first + "".join([chr(int(part[:3], 8)) + part[3:] for part in escaped])
 
 
-def parse_mountinfo(text: str) -> list[MountPoint]:
-    """The mounts in the kernel's order: a later one at the same target covers an earlier one."""
+def parse_mountinfo(text: str, kinds: tuple[str, ...] = ()) -> list[MountPoint]:
+    """The mounts in the kernel's order: a later one at the same target covers an earlier one. Only those of `kinds` of
+    file systems, if any are given."""
     points = []
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
-        number, parent, _device, root, target, options, *tags = left.split(" ")
         kind, source, super_options = right.split(" ", 2)
+        if kinds and kind not in kinds:
+            continue
+        number, parent, _device, root, target, options, *tags = left.split(" ")
         points.append(
             MountPoint(
                 int(number),
@@ -62,9 +63,10 @@ def parse_mountinfo(text: str) -> list[MountPoint]:
     return points
 
 
-def mount_points() -> list[MountPoint]:
+def mount_points(kinds: tuple[str, ...] = ()) -> list[MountPoint]:
+    """As `parse_mountinfo`, of this thread's mount namespace."""
     with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return parse_mountinfo(file.read())
+        return parse_mountinfo(file.read(), kinds)
 
 
 def is_mount_point(path: str | os.PathLike[str]) -> bool:

@@ -6,7 +6,9 @@ cannot be given and is left out.
 
 from __future__ import annotations
 
-from services.nodeagent.runtime.model import Capabilities
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from services.nodeagent.runtime.model import Capabilities
 
 NAMES = (
     "CHOWN",

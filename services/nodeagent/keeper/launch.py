@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import socket
 import struct
-import termios
 from collections.abc import Callable
-from typing import Any, NoReturn
 
 from services.nodeagent.keeper import mapped, rootfs
 from services.nodeagent.keeper import process as processes
 from services.nodeagent.keeper.plan import RootPlan
 from services.nodeagent.keeper.process import Process, StartFailure
-from shared.kernel import syscalls
+from shared import quickjson
+from shared.kernel import sockets, syscalls
 from shared.records import field, frozen, mutable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 _TIOCSCTTY = 0x540E
+_TIOCSWINSZ = 0x5414
 
 
 @mutable
@@ -75,13 +77,13 @@ class ExecJob:
 
 def warning(text: str) -> bytes:
     """How the channel tells of what could not be done as asked for."""
-    return json.dumps({"warning": text}).encode()
+    return quickjson.dumps({"warning": text}).encode()
 
 
 class Channel:
     """The child's end of the channel, which also remembers what was being done when an error strikes."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: sockets.Base) -> None:
         self._end = end
         self.doing = ""
 
@@ -98,13 +100,13 @@ class Channel:
         self.tell({"executing": True})
 
     def send_console(self, master: int) -> None:
-        socket.send_fds(self._end, [b'{"console":true}'], [master])
+        sockets.send_fd(self._end, b'{"console":true}', master)
 
     def hand_over(self, pidfd: int) -> None:
-        socket.send_fds(self._end, [b'{"handover":true}'], [pidfd])
+        sockets.send_fd(self._end, b'{"handover":true}', pidfd)
 
     def tell(self, message: dict[str, Any]) -> None:
-        self._end.send(json.dumps(message).encode())
+        self._end.send(quickjson.dumps(message).encode())
 
     def ask(self, what: str) -> None:
         """Tell the other side how far this one is, and wait until it says to go on."""
@@ -132,7 +134,7 @@ class Channel:
         os.closerange(lowest, 1 << 20)
 
 
-def run(body: Callable[[Channel], None], end: socket.socket) -> NoReturn:
+def run(body: Callable[[Channel], None], end: sockets.Base) -> NoReturn:
     """Run `body` in the child; whatever goes wrong is reported, and the interpreter is never returned to."""
     channel = Channel(end)
     code = 128
@@ -287,7 +289,7 @@ def console(uid: int, stdio: Stdio, channel: Channel, *, console_node: bool) -> 
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
     if stdio.width and stdio.height:
-        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", stdio.height, stdio.width, 0, 0))
+        fcntl.ioctl(master, _TIOCSWINSZ, struct.pack("HHHH", stdio.height, stdio.width, 0, 0))
     os.fchown(slave, uid, -1)
     if console_node:
         with contextlib.suppress(FileExistsError):

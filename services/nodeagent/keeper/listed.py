@@ -22,9 +22,9 @@ from services.nodeagent.keeper.plan import DEVICES, LINKS, Bind, Devices, FileSy
 from services.nodeagent.keeper.process import Process
 from services.nodeagent.keeper.rootfs import overlay_options
 from services.nodeagent.keeper.zygote import CHANNEL, FIRST, Order, Unlisted, constants, slot
-from services.nodeagent.runtime.model import Rlimit
-from shared.kernel import syscalls
+from shared.kernel import rlimits, syscalls
 from shared.kernel.calls import ANY, EXISTS, MISSING, Data, Slot, call, errors
+from shared.kernel.rlimits import Rlimit
 
 _FD, _OTHER, _TREE, _ROOT = slot(0), slot(1), slot(2), slot(3)
 _HERE = -100  # AT_FDCWD
@@ -388,14 +388,14 @@ def _enter(cwd: str, order: Order) -> None:
 
 def _limit(name: str, limit: Rlimit, data: Data, order: Order) -> None:
     """As process.set_rlimits, of one."""
-    number = processes.limit_number(name)
+    number = rlimits.number_of(name)
     if number is None:
         raise Unlisted
-    soft, hard = processes.lowered(number, limit)
+    possible = rlimits.lowered(number, limit)
     order.add(
         call("setrlimit", number, data.put(struct.pack("<qq", limit.soft, limit.hard)), tolerate=_REFUSED, on_zero=3),
-        call("setrlimit", number, data.put(struct.pack("<qq", soft, hard))),
-        _warning(processes.limit_lowered(name, limit, (soft, hard)), data),
+        call("setrlimit", number, data.put(struct.pack("<qq", possible.soft, possible.hard))),
+        _warning(processes.limit_lowered(name, limit, possible), data),
     )
 
 

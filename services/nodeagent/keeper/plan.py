@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from services.nodeagent.runtime.model import ContainerSpec, Mount, SandboxSpec
 from shared.kernel import syscalls as sys
 from shared.kernel.cgroups.groups import DeviceRule, GroupMount
 from shared.records import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from services.nodeagent.runtime.model import ContainerSpec, Mount, SandboxSpec
 
 MASKED = (
     "/proc/acpi",

@@ -11,14 +11,12 @@ import contextlib
 import errno
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable
-from importlib.machinery import BuiltinImporter, FrozenImporter
 
 from services.nodeagent.keeper import capabilities
-from services.nodeagent.runtime.model import Rlimit
-from shared.kernel import apparmor, syscalls
+from shared.kernel import apparmor, rlimits, signals, syscalls
+from shared.kernel.rlimits import Rlimit
 from shared.records import field, frozen, mutable
 
 codecs.lookup("ascii")  # a child that has given up the host's files could not load it any more
@@ -96,39 +94,21 @@ def may_set_oom_score(value: int) -> bool:
 def set_rlimits(limits: dict[str, Rlimit], warn: Warn) -> None:
     """Set resource limits; one above what this host permits is set as high as it does."""
     for name, limit in limits.items():
-        number = limit_number(name)
+        number = rlimits.number_of(name)
         if number is None:
             raise StartFailure(f"unknown resource limit {name!r}", 128)
         try:
             resource.setrlimit(number, (limit.soft, limit.hard))
         except (ValueError, OSError):
-            possible = lowered(number, limit)
+            possible = rlimits.lowered(number, limit)
             with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(number, possible)
+                resource.setrlimit(number, (possible.soft, possible.hard))
             warn(limit_lowered(name, limit, possible))
 
 
-def limit_number(name: str) -> int | None:
-    """The RLIMIT_ constant of a limit's name in any of its usual forms."""
-    number: int | None = getattr(resource, "RLIMIT_" + name.upper().removeprefix("RLIMIT_"), None)
-    return number
-
-
-def lowered(number: int, limit: Rlimit) -> tuple[int, int]:
-    """The (soft, hard) nearest to a limit that this process may give without CAP_SYS_RESOURCE."""
-    ceiling = _least(limit.hard, resource.getrlimit(number)[1])
-    return _least(limit.soft, ceiling), ceiling
-
-
-def _least(*values: int) -> int:
-    """The least of limits, of which -1 is none."""
-    return min((value for value in values if value >= 0), default=-1)
-
-
-def limit_lowered(name: str, limit: Rlimit, possible: tuple[int, int]) -> str:
-    soft, hard = possible
-    wanted = f"{limit.soft}:{limit.hard}"
-    return f"resource limit {name} {wanted} was lowered to {soft}:{hard}, which is what this node permits"
+def limit_lowered(name: str, limit: Rlimit, possible: Rlimit) -> str:
+    change = f"{limit.soft}:{limit.hard} was lowered to {possible.soft}:{possible.hard}"
+    return f"resource limit {name} {change}, which is what this node permits"
 
 
 def change_directory(path: str, *, create: bool) -> None:
@@ -207,10 +187,13 @@ def become(process: Process) -> None:
         syscalls.seccomp_filter(process.seccomp, process.seccomp_flags)
 
 
+_WITHOUT_FILES = ("BuiltinImporter", "FrozenImporter")
+
+
 def stop_importing() -> None:
     """Load no module from a file any more: behind the container's root it would be the container's file, run with this
     process's privileges. To be called before the root or the mount namespace is changed."""
-    sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") in _WITHOUT_FILES]
 
 
 _descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -224,9 +207,9 @@ def raise_descriptor_limit() -> None:
 def reset() -> None:
     """Undo what execve(2) would hand on: Python's ignored SIGPIPE, handlers, any mask, the raised limit."""
     resource.setrlimit(resource.RLIMIT_NOFILE, _descriptors)
-    for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for name in (signals.SIGPIPE, signals.SIGXFSZ, signals.SIGINT, signals.SIGTERM):
+        signals.signal(name, signals.SIG_DFL)
+    signals.pthread_sigmask(signals.SIG_SETMASK, ())
 
 
 def candidates(program: str, search: str) -> list[str]:

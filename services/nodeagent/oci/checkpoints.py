@@ -11,7 +11,6 @@ import contextlib
 import os
 import socket
 import time
-from typing import Any
 
 from services.nodeagent.checkpoint import criu, external, programs
 from services.nodeagent.checkpoint.external import External
@@ -28,6 +27,10 @@ from shared.kernel import criu as machine
 from shared.kernel import netns, syscalls
 from shared.kernel.mounts import parse_mountinfo
 from shared.records import field, frozen, mutable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _JOINED = ("ipc", "network", "time", "uts")
 

@@ -6,17 +6,19 @@ value is a ValueError that names the property.
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from typing import Any
 
 from services.nodeagent.keeper import capabilities
 from services.nodeagent.keeper.process import CapabilitySets, Process
 from services.nodeagent.oci import filters
-from services.nodeagent.runtime.model import Rlimit
+from shared import quickjson
 from shared.kernel import apparmor, syscalls
+from shared.kernel.rlimits import Rlimit
 from shared.records import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION_MIN, VERSION_MAX = "1.0.0", "1.2.1"
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -39,7 +41,6 @@ PROPAGATIONS = ("shared", "slave", "private", "unbindable", "rshared", "rslave",
 # kernel.* of an IPC namespace, and fs.mqueue.*
 _IPC_NAMES = "auto_msgmni msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced shm_next_id"
 _IPC_SYSCTLS = frozenset(f"kernel.{name}" for name in _IPC_NAMES.split())
-_VERSION = re.compile(r"1\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 
 
 @frozen
@@ -85,7 +86,7 @@ def load(bundle: str) -> Config:
     file = f"{path}/config.json"
     try:
         with open(file, "rb") as document:
-            raw = json.loads(document.read())
+            raw = quickjson.loads(document.read())
     except ValueError as exc:
         raise ValueError(f"{file} is not JSON: {exc}") from exc
     return parse(raw, path)
@@ -96,7 +97,7 @@ def parse(raw: Any, bundle: str) -> Config:
     if not isinstance(raw, dict):
         raise ValueError("config.json is not an object")
     version = raw.get("ociVersion")
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+    if not isinstance(version, str) or not _is_version(version):
         raise ValueError(f"ociVersion {version!r} is not a version 1 of the runtime specification")
     root = (raw.get("root") or {}).get("path")
     if not isinstance(root, str) or not root:
@@ -110,6 +111,12 @@ def parse(raw: Any, bundle: str) -> Config:
     if config.process is not None:
         check_process(config.process)
     return config
+
+
+def _is_version(text: str) -> bool:
+    """Whether it is 1.y.z, followed by anything that semantic versioning permits there."""
+    numbers = text.partition("+")[0].partition("-")[0].split(".")
+    return len(numbers) == 3 and numbers[0] == "1" and all(number.isdecimal() for number in numbers)
 
 
 def _namespaces(raw: dict[str, Any]) -> dict[str, str]:

@@ -7,13 +7,9 @@ objects are those of the container's own process, so that nothing has to outlive
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
-import socket
 import time
 from contextlib import nullcontext
-from typing import Any
 
 from services.nodeagent.keeper import launch, pidfds
 from services.nodeagent.oci import config as configs
@@ -22,9 +18,15 @@ from services.nodeagent.oci import hooks, init, root, streams
 from services.nodeagent.oci.config import NAMESPACES, Config
 from services.nodeagent.oci.diary import Diary
 from services.nodeagent.oci.store import Record, Store
+from shared import quickjson
 from shared.errors import RuntimeFailure
-from shared.kernel import syscalls
+from shared.kernel import signals, sockets, syscalls
+from shared.kernel.sockets import Socket
 from shared.records import field, mutable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @mutable
@@ -109,7 +111,7 @@ def write_pid_file(path: str, pid: int) -> None:
 def _undo(store: Store, record: Record, config: Config, diary: Diary, *, begun: bool) -> None:
     if record.pid:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(record.pid, signal.SIGKILL)
+            os.kill(record.pid, signals.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(record.pid, 0)
     with contextlib.suppress(OSError):
@@ -154,7 +156,7 @@ def _launch(
             diary.warn(warning)
     if config.raw.get("hooks"):
         hooks.load()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    listener = sockets.Socket()
     with listener:
         bind_in(listener, store.path(record.id), "start.sock")
         listener.listen(1)
@@ -178,7 +180,7 @@ def _launch(
         return _converse(channel, store, record, config, wishes, diary)
 
 
-def bind_in(listener: socket.socket, directory: str, name: str) -> None:
+def bind_in(listener: Socket, directory: str, name: str) -> None:
     """Bind below a directory whose path may be longer than a socket address can be (unix(7))."""
     fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -187,13 +189,13 @@ def bind_in(listener: socket.socket, directory: str, name: str) -> None:
         os.close(fd)
 
 
-def _spawn(job: init.Job, config: Config, groups: control_groups.ContainerGroups, record: Record) -> socket.socket:
+def _spawn(job: init.Job, config: Config, groups: control_groups.ContainerGroups, record: Record) -> Socket:
     """Give birth in the namespaces that only birth can be given in; return this end of the channel."""
     flags = 0
     for kind, path in config.namespaces.items():
         if not path and kind not in ("cgroup", "time"):
             flags |= NAMESPACES[kind][0]
-    parent, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    parent, child = sockets.pair()
     birth = groups.birth_fd()
     try:
         if config.namespaces.get("user"):
@@ -219,9 +221,7 @@ def _spawn(job: init.Job, config: Config, groups: control_groups.ContainerGroups
     return parent
 
 
-def _spawn_below(
-    job: init.Job, flags: int, birth: int, parent: socket.socket, child: socket.socket, config: Config
-) -> int:
+def _spawn_below(job: init.Job, flags: int, birth: int, parent: Socket, child: Socket, config: Config) -> int:
     """Give birth in a user namespace that exists: new namespaces belong to it only if they are made from inside, so
     that a process goes in, gives birth there, says to whom and ends; this one becomes the parent then."""
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
@@ -244,40 +244,38 @@ def _spawn_below(
         launch.run(stage, child)
     os.close(pidfd)
     os.waitpid(pid, 0)
-    first = json.loads(parent.recv(8192) or b'{"error":"the process that joined the user namespace was killed"}')
+    first = quickjson.loads(parent.recv(8192) or b'{"error":"the process that joined the user namespace was killed"}')
     if "error" in first:
         raise RuntimeFailure(first["error"])
     return int(first["born"])
 
 
-def failure_of(channel: socket.socket) -> str:
+def failure_of(channel: sockets.Base) -> str:
     """Hear a newborn process until its program runs, or until it has failed: why, or ""."""
     problem, executing = "", False
     while data := channel.recv(8192):
-        message: dict[str, Any] = json.loads(data)
+        message: dict[str, Any] = quickjson.loads(data)
         problem = message.get("error", problem)
         executing = executing or "executing" in message
     return problem or ("" if executing else "the process was killed before its program ran")
 
 
-def _converse(
-    channel: socket.socket, store: Store, record: Record, config: Config, wishes: Wishes, diary: Diary
-) -> int:
+def _converse(channel: Socket, store: Store, record: Record, config: Config, wishes: Wishes, diary: Diary) -> int:
     """Hear the newborn process until it waits for `start`. RuntimeFailure with its reason if it does not get there."""
     record.started = pidfds.start_time(record.pid)
     heard = Conversation()
     try:
         while not heard.ready:
-            data, fds, _flags, _address = socket.recv_fds(channel, 8192, 1)
+            data, fd = sockets.receive(channel, 8192)
             if not data:
                 raise RuntimeFailure(heard.error or "the container's process was killed while it was made")
-            message: dict[str, Any] = json.loads(data)
+            message: dict[str, Any] = quickjson.loads(data)
             if "warning" in message:
                 diary.warn(message["warning"])
             elif "mounted" in message:
                 record.mounts = message["mounted"]
-            elif "console" in message and fds:
-                heard.console = fds[0]
+            elif "console" in message and fd >= 0:
+                heard.console = fd
             elif "error" in message:
                 raise RuntimeFailure(message["error"])
             elif "hooks" in message:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+
+from shared import quickjson
 
 
 class Diary:
@@ -26,9 +27,9 @@ class Diary:
     def _write(self, level: str, text: str) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._form == "json":
-            line = json.dumps({"level": level, "msg": text, "time": now})
+            line = quickjson.dumps({"level": level, "msg": text, "time": now})
         else:
-            line = f'time="{now}" level={level} msg={json.dumps(text)}'
+            line = f'time="{now}" level={level} msg={quickjson.dumps(text)}'
         if not self._path:
             print(line, file=sys.stderr)
             return

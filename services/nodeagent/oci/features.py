@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.nodeagent.keeper import capabilities
 from services.nodeagent.oci import filters, options
 from services.nodeagent.oci.config import HOOKS, NAMESPACES, VERSION_MAX, VERSION_MIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def document() -> dict[str, Any]:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _ACTIONS = {
     "SCMP_ACT_ALLOW": 0x7FFF0000,
@@ -79,20 +82,20 @@ def program(seccomp: dict[str, Any], machine: str = "") -> bytes:
         _rule(entry, f"linux.seccomp.syscalls[{index}]") for index, entry in enumerate(seccomp.get("syscalls") or ())
     ]
     wanted = dict.fromkeys([native, *(seccomp.get("architectures") or ())])
-    numbers = _numbers()
+    columns, numbers = _numbers()
     sections: dict[int, dict[int, list[Code]]] = {}
     for name in wanted:
         if name not in _ARCHITECTURES:
             continue  # a machine that this one cannot execute
         architecture, column, bit = _ARCHITECTURES[name]
-        cases = sections.setdefault(architecture, {})
+        cases, position = sections.setdefault(architecture, {}), columns.index(column)
         for names, tests, action in rules:
             if action == default:
                 continue
             for call in names:
-                number = numbers.get(call, {}).get(column)
-                if number is not None:
-                    cases.setdefault(number | bit, []).append(_case(tests, action))
+                number = numbers[call][position] if call in numbers else "-"
+                if number != "-":
+                    cases.setdefault(int(number) | bit, []).append(_case(tests, action))
     code: Code = [(_LOAD, 0, 0, 4)]
     for architecture, cases in sections.items():
         segments = _segments(cases, default)
@@ -106,15 +109,11 @@ def program(seccomp: dict[str, Any], machine: str = "") -> bytes:
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
 
 
-def _numbers() -> dict[str, dict[str, int]]:
+def _numbers() -> tuple[list[str], dict[str, list[str]]]:
+    """The architectures of the table, and for each call its numbers in their order, "-" where there is none."""
     with open(f"{os.path.dirname(__file__)}/syscalls.tsv", encoding="ascii") as file:
-        lines = file.read().splitlines()
-    columns = lines[0].split("\t")[1:]
-    result = {}
-    for line in lines[1:]:
-        name, *values = line.split("\t")
-        result[name] = {column: int(value) for column, value in zip(columns, values, strict=True) if value != "-"}
-    return result
+        (_title, *columns), *rows = [line.split("\t") for line in file.read().splitlines()]
+    return columns, {name: numbers for name, *numbers in rows}
 
 
 def _action(name: Any, code: Any, where: str) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import time
 from collections.abc import Iterable
 
 from services.nodeagent.keeper import plan
 from services.nodeagent.oci.resources import Setting, device_rules, settings_v1, settings_v2
+from shared.kernel import signals
 from shared.kernel.cgroups import devices, groups
 from shared.kernel.cgroups.groups import DeviceRule
 from shared.kernel.mounts import MountPoint, mount_points
@@ -30,7 +30,7 @@ class Hierarchies:
     def __init__(self, points: list[MountPoint] | None = None) -> None:
         self.controllers: dict[str, str] = {}
         self.unified = ""
-        for point in mount_points() if points is None else points:
+        for point in mount_points(("cgroup", "cgroup2")) if points is None else points:
             if point.kind == "cgroup2":
                 self.unified = self.unified or point.target
             elif point.kind == "cgroup":
@@ -233,7 +233,7 @@ class ContainerGroups:
         """SIGKILL for everything in the group."""
         with contextlib.suppress(FileNotFoundError):
             groups.kill_members(self._any())
-        self.signal(signal.SIGKILL)
+        self.signal(signals.SIGKILL)
 
 
 def _line(rule: DeviceRule) -> str:

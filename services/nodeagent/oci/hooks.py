@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any
 
+from shared import quickjson
 from shared.errors import RuntimeFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def load() -> None:
@@ -26,7 +29,7 @@ def run(hook: dict[str, Any], state: dict[str, Any], name: str) -> None:
             argv,
             executable=path,
             env=env,
-            input=json.dumps(state).encode(),
+            input=quickjson.dumps(state).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=hook.get("timeout"),

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import socket
-from typing import Any
 
 from services.nodeagent.keeper import launch
 from services.nodeagent.keeper import process as processes
@@ -19,10 +16,15 @@ from services.nodeagent.keeper.launch import Channel, Stdio
 from services.nodeagent.keeper.process import Process, StartFailure
 from services.nodeagent.oci import hooks, root
 from services.nodeagent.oci.config import NAMESPACES, PERSONALITIES, Config
-from shared.kernel import syscalls
+from shared.kernel import signals, sockets, syscalls
+from shared.kernel.sockets import Socket
 from shared.records import mutable
 
-_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_ENDING = (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM)
 
 
 @mutable
@@ -35,7 +37,7 @@ class Job:
     prepared: root.Prepared
     entrances: list[str]
     joins: list[tuple[str, int]]
-    listener: socket.socket
+    listener: Socket
     state: dict[str, Any]
     own_session: bool = True
     keep_keyring: bool = False
@@ -99,7 +101,7 @@ def _isolate(job: Job, channel: Channel) -> None:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     if config.raw.get("hostname"):
         channel.progress("setting the host name")
-        socket.sethostname(config.raw["hostname"])
+        sockets.sethostname(config.raw["hostname"])
     if config.raw.get("domainname"):
         channel.progress("setting the domain name")
         syscalls.set_domain_name(config.raw["domainname"])
@@ -157,8 +159,8 @@ def _ready(job: Job, process: Process, channel: Channel) -> None:
 def _wait(job: Job, channel: Channel, preserved: set[int]) -> None:
     """Wait for `start`. The first process of a PID namespace is not ended by a signal it has no handler for."""
     for number in _ENDING:
-        signal.signal(number, lambda caught, _frame: os._exit(128 + caught))
-    connection, _address = job.listener.accept()
+        signals.signal(number, lambda caught, _frame: os._exit(128 + caught))
+    connection = job.listener.accept()
     job.listener.close()
     channel.close()
     launch.run(lambda start: _start(job, start, preserved), connection)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import socket
-from typing import Any
 
 from services.nodeagent.keeper import launch, pidfds
 from services.nodeagent.keeper import process as processes
@@ -20,6 +19,10 @@ from services.nodeagent.oci.store import Record, Store
 from shared.errors import RuntimeFailure
 from shared.kernel import syscalls
 from shared.records import field, mutable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @mutable

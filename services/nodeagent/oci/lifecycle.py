@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
-import socket
 import time
-from typing import Any
 
 from services.nodeagent.keeper import pidfds
 from services.nodeagent.oci import creation, hooks
 from services.nodeagent.oci.diary import Diary
 from services.nodeagent.oci.store import Record, Store
+from shared import quickjson
 from shared.errors import RuntimeFailure
+from shared.kernel import signals
+from shared.kernel.sockets import Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 KILL_LIMIT_S = 10.0
 
@@ -28,7 +31,7 @@ def start(store: Store, container_id: str, diary: Diary) -> None:
             raise RuntimeFailure(f"container {container_id!r} cannot be started: it is {status}")
         if record.config.get("process") is None:
             raise RuntimeFailure(f"container {container_id!r} cannot be started: process is not set")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
+        with Socket() as channel:
             _connect(channel, store.path(container_id))
             os.unlink(store.path(container_id, "start.sock"))
             channel.send(b"go on")
@@ -38,7 +41,7 @@ def start(store: Store, container_id: str, diary: Diary) -> None:
         diary.warn(problem)
 
 
-def _connect(channel: socket.socket, directory: str) -> None:
+def _connect(channel: Socket, directory: str) -> None:
     fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         channel.connect(f"/proc/self/fd/{fd}/start.sock")
@@ -46,11 +49,11 @@ def _connect(channel: socket.socket, directory: str) -> None:
         os.close(fd)
 
 
-def _hear(channel: socket.socket, diary: Diary) -> None:
+def _hear(channel: Socket, diary: Diary) -> None:
     """Until the process has said that it executes and nothing after it."""
     executing, error = False, ""
     while data := _receive(channel):
-        message: dict[str, Any] = json.loads(data)
+        message: dict[str, Any] = quickjson.loads(data)
         executing = executing or "executing" in message
         error = message.get("error", error)
         if "warning" in message:
@@ -59,7 +62,7 @@ def _hear(channel: socket.socket, diary: Diary) -> None:
         raise RuntimeFailure(error or "the container's process was killed before its program ran")
 
 
-def _receive(channel: socket.socket) -> bytes:
+def _receive(channel: Socket) -> bytes:
     try:
         return channel.recv(8192)
     except ConnectionResetError:
@@ -68,6 +71,8 @@ def _receive(channel: socket.socket) -> bytes:
 
 def number_of(name: str) -> int:
     """A signal by number or name, with or without SIG. ValueError for an unknown one."""
+    import signal
+
     if name.isdecimal():
         value = int(name)
         if not 0 < value < signal.NSIG:
@@ -95,12 +100,12 @@ def kill(store: Store, container_id: str, number: int, *, everything: bool = Fal
     if fd < 0:
         raise RuntimeFailure(f"container {container_id!r} cannot be signalled: it is stopped")
     try:
-        signal.pidfd_send_signal(fd, number)
+        signals.pidfd_send_signal(fd, number)
     finally:
         os.close(fd)
-    if number == signal.SIGKILL and not record.parsed().new("pid"):
-        record.groups().signal(signal.SIGKILL)  # the kernel does so only for the first of a PID namespace
-    if number == signal.SIGKILL and status == "paused":
+    if number == signals.SIGKILL and not record.parsed().new("pid"):
+        record.groups().signal(signals.SIGKILL)  # the kernel does so only for the first of a PID namespace
+    if number == signals.SIGKILL and status == "paused":
         record.groups().freeze(frozen=False)
 
 
@@ -163,7 +168,7 @@ def _end(record: Record) -> None:
         return
     try:
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            signals.pidfd_send_signal(fd, signals.SIGKILL)
         with contextlib.suppress(OSError, RuntimeError, TimeoutError):
             record.groups().freeze(frozen=False)
     finally:

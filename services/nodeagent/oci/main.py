@@ -6,20 +6,21 @@ the file of `--log`. Every command is a process of its own, so each imports only
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from services.nodeagent.oci import arguments
 from services.nodeagent.oci.arguments import Arguments, UsageError
 from services.nodeagent.oci.diary import Diary
+from shared import quickjson
 from shared.errors import WherryError
+from shared.kernel import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from services.nodeagent.oci.creation import Wishes
     from services.nodeagent.oci.store import Record, Store
 
@@ -129,8 +130,8 @@ def _forward_signals(record: Record) -> None:
         except ProcessLookupError:
             return
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, forward)
+    for number in (signals.SIGTERM, signals.SIGINT, signals.SIGHUP, signals.SIGQUIT, signals.SIGUSR1, signals.SIGUSR2):
+        signals.signal(number, forward)
 
 
 def _accompany(pid: int, console: int) -> int:
@@ -146,6 +147,8 @@ def _accompany(pid: int, console: int) -> int:
 
 def _state(store: Store, given: Arguments, _diary: Diary) -> int:
     record = store.load(given.id())
+    import json  # this alone indents
+
     print(json.dumps(store.state(record), indent=2))
     return 0
 
@@ -222,9 +225,9 @@ def _restore(store: Store, given: Arguments, diary: Diary) -> int:
 
 def _read(path: str) -> Any:
     if path == "-":
-        return json.load(sys.stdin)
+        return quickjson.loads(sys.stdin.read())
     with open(path, encoding="utf-8") as file:
-        return json.load(file)
+        return quickjson.loads(file.read())
 
 
 def _update(store: Store, given: Arguments, diary: Diary) -> int:
@@ -277,7 +280,7 @@ def _list(store: Store, given: Arguments, _diary: Diary) -> int:
     if given.has("quiet"):
         print("".join(f"{row['id']}\n" for row in rows), end="")
     elif given.get("format") == "json":
-        print(json.dumps(rows))
+        print(quickjson.dumps(rows))
     else:
         _table(
             [("ID", "PID", "STATUS", "BUNDLE", "CREATED")]
@@ -295,7 +298,7 @@ def _table(rows: list[tuple[str, ...]]) -> None:
 def _ps(store: Store, given: Arguments, _diary: Diary) -> int:
     pids = store.load(given.rest[0] if given.rest else given.id()).groups().processes()
     if given.get("format") == "json":
-        print(json.dumps(pids))
+        print(quickjson.dumps(pids))
         return 0
     rows: list[tuple[str, ...]] = [("PID", "CMD")]
     for pid in pids:
@@ -309,6 +312,8 @@ def _ps(store: Store, given: Arguments, _diary: Diary) -> int:
 
 
 def _features(_store: Store, _given: Arguments, _diary: Diary) -> int:
+    import json
+
     from services.nodeagent.oci import features
 
     print(json.dumps(features.document(), indent=2))

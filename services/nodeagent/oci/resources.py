@@ -8,11 +8,14 @@ kernels no longer have, is passed over.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from shared.kernel.cgroups.groups import DeviceRule
 from shared.kernel.cgroups.v2 import weight_of_shares
 from shared.records import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @frozen

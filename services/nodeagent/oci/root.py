@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import stat
-from typing import Any
 
 from services.nodeagent.keeper import rootfs
 from services.nodeagent.keeper.plan import DEVICES, LINKS
@@ -20,8 +18,12 @@ from services.nodeagent.keeper.rootfs import Progress
 from services.nodeagent.oci.config import Config
 from services.nodeagent.oci.groups import ContainerGroups
 from services.nodeagent.oci.options import Attributes, MountOptions, parse
-from shared.kernel import syscalls
+from shared.kernel import signals, syscalls
 from shared.records import field, mutable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _PROPAGATION = {
     "private": syscalls.MS_PRIVATE,
@@ -165,7 +167,7 @@ def _map_ids(entry: Entry, mount: dict[str, Any], config: Config) -> None:
         raise ValueError(f"{entry.where}: an id-mapped mount needs uidMappings and gidMappings")
     pid, pidfd = syscalls.clone(syscalls.CLONE_NEWUSER)
     if pid == 0:
-        signal.pause()
+        signals.pause()
         os._exit(0)
     try:
         write_maps(pid, users, groups)
@@ -181,7 +183,7 @@ def _map_ids(entry: Entry, mount: dict[str, Any], config: Config) -> None:
             os.close(namespace)
     finally:
         os.close(pidfd)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signals.SIGKILL)
         os.waitpid(pid, 0)
 
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from services.nodeagent.keeper import pidfds
 from services.nodeagent.oci.config import VERSION_MAX, Config
 from services.nodeagent.oci.groups import ContainerGroups
+from shared import quickjson
 from shared.errors import RuntimeFailure
 from shared.records import as_dict, field, mutable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 DEFAULT_ROOT = "/run/wherry-runtime"
-_NAME = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
 
 
 @mutable
@@ -65,7 +67,7 @@ class Store:
 
     def path(self, container_id: str, name: str = "") -> str:
         """A file of one container. ValueError for an id that is no plain file name."""
-        if not _NAME.fullmatch(container_id) or container_id in (".", ".."):
+        if not 0 < len(container_id) <= 1024 or not _LETTERS.issuperset(container_id) or container_id in (".", ".."):
             raise ValueError(f"container id {container_id!r} is not made of letters, digits and _+-.")
         return os.path.join(self.root, container_id, name) if name else os.path.join(self.root, container_id)
 
@@ -83,14 +85,14 @@ class Store:
         temporary = self.path(record.id, "state.new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(json.dumps(as_dict(record)))
+            file.write(quickjson.dumps(as_dict(record)))
         os.rename(temporary, self.path(record.id, "state.json"))
 
     def load(self, container_id: str) -> Record:
         """RuntimeFailure if there is no such container."""
         try:
             with open(self.path(container_id, "state.json"), encoding="utf-8") as file:
-                return Record(**json.load(file))
+                return Record(**quickjson.loads(file.read()))
         except FileNotFoundError as exc:
             raise RuntimeFailure(f"container {container_id!r} does not exist") from exc
 

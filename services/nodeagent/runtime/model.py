@@ -6,23 +6,17 @@ able to talk to an older keeper, so unknown keys are ignored and missing ones ta
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
 from shared.kernel.cgroups.groups import Counters, Limits
+from shared.kernel.rlimits import Rlimit as Rlimit
 from shared.records import as_dict, field, field_names, mutable
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
 
+    T = TypeVar("T")
 
 Resources = Limits  # what a Pod's `resources` become: see shared.kernel.cgroups.groups for units
-
-
-@mutable
-class Rlimit:
-    """One limit of getrlimit(2); -1 is infinity."""
-
-    soft: int
-    hard: int
 
 
 @mutable

@@ -10,13 +10,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 from collections.abc import Iterable
-from typing import Protocol
 
+from shared.kernel import signals
 from shared.kernel.cgroups import delegation
 from shared.kernel.mounts import MountPoint, mount_points
 from shared.records import frozen, mutable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 @mutable
@@ -267,7 +272,7 @@ def kill_members(directory: str) -> None:
     while fresh := set(member_ids(directory)) - known:
         for pid in fresh:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signals.SIGKILL)
         known |= fresh
 
 
