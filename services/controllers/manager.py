@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from services.controllers.bootstraptokens import BootstrapTokens
+from services.controllers.certificates.cleaning import CertificateCleaning
+from services.controllers.certificates.signing import CertificateSigning
 from services.controllers.cronjobs.reconciler import CronJobs
 from services.controllers.daemonsets.reconciler import DaemonSets
 from services.controllers.deployments.reconciler import Deployments
@@ -82,6 +85,9 @@ class Manager:
             PersistentVolumeClaims(),
             PersistentVolumes(),
             EphemeralVolumes(),
+            CertificateSigning(settings.authority),
+            CertificateCleaning(),
+            BootstrapTokens(),
             self._lifecycle,
             self._eviction,
         ]

@@ -11,20 +11,23 @@ from pathlib import Path
 from services.controllers.nodes.cidrs import NODE_PREFIX
 from services.controllers.nodes.presence import FRESH_SECONDS
 from shared.errors import SettingsError
+from shared.identity.pki import Authority
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerSettings:
-    """The cluster's certificate authority (PEM text), the range of all pod addresses, and how many seconds a node may
-    stay silent in our sight before it counts as gone."""
+    """The cluster's certificate authority (PEM text), the range of all pod addresses, how many seconds a node may stay
+    silent in our sight before it counts as gone, and what signs certificates (None where the authority's key is kept
+    from this machine: then requests wait for another signer)."""
 
     certificate: str
     pod_range: IPv4Network
     node_grace: float
+    authority: Authority | None = None
 
     @classmethod
     def from_environment(cls, data: Path, environment: Mapping[str, str] | None = None) -> ControllerSettings:
-        """Read WHERRY_CA (default DATA/pki/ca.crt), WHERRY_POD_CIDR and WHERRY_NODE_GRACE_SECONDS."""
+        """Read WHERRY_CA (default DATA/pki/ca.crt, beside its key), WHERRY_POD_CIDR, WHERRY_NODE_GRACE_SECONDS."""
         known = os.environ if environment is None else environment
         path = Path(known.get("WHERRY_CA") or data / "pki" / "ca.crt")
         try:
@@ -35,7 +38,17 @@ class ControllerSettings:
             certificate,
             _range(known.get("WHERRY_POD_CIDR") or "10.244.0.0/16"),
             _seconds(known.get("WHERRY_NODE_GRACE_SECONDS") or str(FRESH_SECONDS)),
+            _authority(path),
         )
+
+
+def _authority(certificate: Path) -> Authority | None:
+    if not (certificate.parent / "ca.key").exists():
+        return None
+    try:
+        return Authority.load(certificate.parent)
+    except (OSError, ValueError) as exc:
+        raise SettingsError(f"WHERRY_CA: the authority in {certificate.parent} cannot be read: {exc}") from exc
 
 
 def _range(text: str) -> IPv4Network:

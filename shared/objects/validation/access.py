@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cryptography import x509
+
 from shared.objects import schema
 from shared.objects.validation import names, placement
 from shared.objects.validation.causes import Cause, duplicate, invalid, one_of, required, unsupported
@@ -120,11 +122,16 @@ def certificate_request(obj: Object) -> list[Cause]:
 
 def _request(at: str, encoded: str) -> list[Cause]:
     try:
-        block = _PEM.search(base64.b64decode(encoded))
+        decoded = base64.b64decode(encoded)
+        block = _PEM.search(decoded)
     except (binascii.Error, ValueError):
         block = None
     if block is None or block[1] != b"CERTIFICATE REQUEST":
         return [invalid(at, encoded, "PEM block type must be CERTIFICATE REQUEST")]
+    try:
+        x509.load_pem_x509_csr(decoded)
+    except ValueError as exc:
+        return [invalid(at, encoded, f"malformed certificate request: {exc}")]
     return []
 
 
