@@ -8,6 +8,7 @@ address behind the Service `kubernetes` follows the server.
 import ipaddress
 import logging
 
+from services.apiserver.admission.pods import SYSTEM_PRIORITIES
 from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.bootstrap_roles import bootstrap_roles
 from services.apiserver.protocol import Object, Query, Request
@@ -32,6 +33,9 @@ async def bootstrap(store: Store, writer: Writer, network: ipaddress.IPv4Network
         await _ensure(store, writer, "", "v1", "namespaces", {"metadata": {"name": name}})
     await bootstrap_roles(store, writer, own_request())
     await Aggregation(store, writer, own_request()).settle()
+    for name, (value, description) in SYSTEM_PRIORITIES.items():
+        priority: Object = {"metadata": {"name": name}, "value": value, "description": description}
+        await _ensure(store, writer, "scheduling.k8s.io", "v1", "priorityclasses", priority)
     await _ensure(store, writer, "storage.k8s.io", "v1", "storageclasses", _local_path_class())
     host, port = endpoint
     await _ensure(store, writer, "", "v1", "services", _kubernetes_service(str(network[1]), port))
@@ -99,7 +103,7 @@ def _kubernetes_service(address: str, port: int) -> Object:
 
 
 def _dns_service(address: str) -> Object:
-    labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+    labels = {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
     return {
         "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": labels},
         "spec": {

@@ -176,25 +176,14 @@ class Writer:
     async def _apply(self, request: Request, target: Target) -> Outcome:
         """Server-side apply: create, or lay the configuration over what is there."""
         resource, subresource = target.resource, target.subresource_name
-        if not request.query.get("fieldManager"):
-            message = "Required value: is required for apply patch"
-            raise _invalid_options("FieldValueRequired", message, "fieldManager")
-        config = patching.read_configuration(request, resource)
+        config = patching.read_applied(request, resource)
         # a namespace that the configuration leaves out is not added: complaints and ownership tell what the client said
         _check_namespace(resource, config["metadata"], target.namespace)
         _check_name(config, target.name)
         expected = expected_revision(config)
-
-        def mutate(record: Record) -> Settled:
-            old = conversion.view(resource, record)
-            obj, owned = ownership.applied(request, resource, old, config, subresource)
-            patching.conform(resource, obj)
-            defaults.apply_defaults(resource, obj)
-            return self._settled(request, resource, obj, old, subresource, owned)
-
         while True:
             try:
-                return item(resource, await self._update(request, target, mutate, expected))
+                return item(resource, await self.lay(request, target, config, expected))
             except NotFound:
                 if subresource or "uid" in config["metadata"]:
                     raise
@@ -209,6 +198,22 @@ class Writer:
                 # somebody else was faster: apply to what they made
                 if request.dry_run:
                     raise
+
+    async def lay(
+        self, request: Request, target: Target, config: Object, expected: int | None, lens: Lens | None = None
+    ) -> Written:
+        """Lay an applied configuration over an object that exists; NotFound if it does not."""
+        resource, subresource = target.resource, target.subresource_name
+
+        def mutate(record: Record) -> Settled:
+            old = conversion.view(resource, record)
+            where = lens.subresource if lens else subresource
+            obj, owned = ownership.applied(request, resource, old, config, where)
+            patching.conform(resource, obj)
+            defaults.apply_defaults(resource, obj)
+            return self._settled(request, resource, obj, old, subresource, owned, lens)
+
+        return await self._update(request, target, mutate, expected)
 
     async def change(
         self,

@@ -92,8 +92,9 @@ class Admission:
             judge(asked)
 
     def check_delete(self, resource: Resource, name: str) -> None:
-        """The namespaces the cluster lives in stay."""
+        """The namespaces the cluster lives in stay, and its priority classes."""
         namespaces.refuse_immortal(resource, name)
+        pods.refuse_system_class(resource, name)
 
 
 def assemble(store: Store, toleration_seconds: int, authorizer: Authorizer) -> Admission:

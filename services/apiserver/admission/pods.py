@@ -15,7 +15,17 @@ from shared.state.cache import Record
 CLASSES = ("scheduling.k8s.io", "priorityclasses")
 TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 NO_EXECUTE = "NoExecute"
-SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
+SYSTEM_PRIORITIES = {
+    "system-cluster-critical": (
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    "system-node-critical": (
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+}
+"""Value and description of the classes that every cluster has."""
 PREEMPTION = "PreemptLowerPriority"
 
 
@@ -40,7 +50,7 @@ def priority_of(store: Store, resource: Resource, pod: Object) -> Priority:
     """Resolve priorityClassName to a number; Forbidden if there is no such class."""
     name = pod["spec"].get("priorityClassName", "")
     if name in SYSTEM_PRIORITIES:
-        return Priority("", SYSTEM_PRIORITIES[name], PREEMPTION)
+        return Priority("", SYSTEM_PRIORITIES[name][0], PREEMPTION)
     found = _class(store, name)
     if found is not None:
         preemption = found.get("preemptionPolicy", PREEMPTION)
@@ -85,6 +95,12 @@ def check_default_class(store: Store, asked: Attributes) -> None:
     if name is not None:
         why = f"PriorityClass {name} is already marked as default. Only one default can exist"
         raise forbidden(asked.resource, asked.name, why)
+
+
+def refuse_system_class(resource: Resource, name: str) -> None:
+    """Forbidden for the classes that every cluster has."""
+    if (resource.group, resource.plural) == CLASSES and name in SYSTEM_PRIORITIES:
+        raise forbidden(resource, name, "this is a system priority class and cannot be deleted")
 
 
 def _class(store: Store, name: str) -> Object | None:

@@ -21,6 +21,7 @@ import httptools
 from services.apiserver.failures import bad_request, header_too_large, internal, timed_out, too_many
 from services.apiserver.http import answers
 from services.apiserver.http.arrivals import MAX_HEAD, Arrival
+from services.apiserver.http.certificates import peer_certificate
 from services.apiserver.http.inflow import Inflow
 from services.apiserver.http.watches import send_stream, send_watch
 from services.apiserver.protocol import Outcome, ProtocolSwitch, Raw, Request, Stream, Upgrade, Watching
@@ -116,7 +117,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports fulfil the interface without inheriting it
         self._transport = cast(asyncio.Transport, transport)
-        self._certificate = transport.get_extra_info("peercert")
+        self._certificate = peer_certificate(transport.get_extra_info)
         self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._arrival_due = self._loop.time() + HEAD_S
         self._service.opened(self)

@@ -18,6 +18,7 @@ from services.apiserver.auth.authentication import BEARER_PROTOCOL
 from services.apiserver.failures import MAX_BODY, internal
 from services.apiserver.http import answers
 from services.apiserver.http.arrivals import Arrival
+from services.apiserver.http.certificates import peer_certificate
 from services.apiserver.http.connection import Service
 from services.apiserver.http.watches import watch_form
 from services.apiserver.protocol import ProtocolSwitch, Raw, Request, Stream, Upgrade, Watching
@@ -53,7 +54,7 @@ class Upgrades:
         request: Request | None = None
         arrival = _arrival(http)
         try:
-            request = await self._service.receive(arrival, http.get_extra_info("peercert"))
+            request = await self._service.receive(arrival, peer_certificate(http.get_extra_info))
             outcome = await self._service.handle(request)
             match outcome:
                 case Watching():

@@ -8,17 +8,22 @@ from typing import Any
 from services.apiserver import conversion, decoding, patching
 from services.apiserver.admission.attributes import Lens
 from services.apiserver.failures import bad_request, conflict, internal, invalid
-from services.apiserver.protocol import Document, Object, Outcome, Request
+from services.apiserver.protocol import Item, Object, Outcome, Request
 from services.apiserver.routes import Target
 from services.apiserver.store import Store
 from services.apiserver.write import Writer, expected_revision
 from shared.objects import meta
 from shared.objects.registry import Resource
+from shared.objects.schema import Column
 from shared.objects.validation import Cause
 from shared.state.cache import Record
 
 GROUP = "autoscaling"
 KIND = "Scale"
+COLUMNS = tuple(
+    Column(title, form, "", 0)
+    for title, form in (("Name", "string"), ("Desired", "integer"), ("Available", "integer"), ("Age", "string"))
+)
 
 
 class Scaling:
@@ -30,7 +35,7 @@ class Scaling:
 
     async def get(self, request: Request, target: Target) -> Outcome:
         record = await self._store.latest(target.resource, target.namespace, target.name)
-        return Document(scale_of(target.resource, conversion.view(target.resource, record)))
+        return _shown(target.resource, conversion.view(target.resource, record))
 
     async def update(self, request: Request, target: Target) -> Outcome:
         scale = decoding.decode_as(request, f"{GROUP}/v1", KIND)
@@ -42,12 +47,12 @@ class Scaling:
             return _resized(target.resource, conversion.view(target.resource, record), replicas)
 
         written = await self._writer.change(request, _whole(target), resize, expected, lens=_lens(target.resource))
-        return Document(scale_of(target.resource, conversion.from_storage(target.resource, written.object)))
+        return _shown(target.resource, conversion.from_storage(target.resource, written.object))
 
     async def patch(self, request: Request, target: Target) -> Outcome:
         media = patching.media_of(request)
         if media == patching.APPLY_PATCH:
-            raise bad_request("server-side apply is not served for scale")
+            return await self._apply(request, target)
         patch = patching.read_patch(request, media)
 
         def resize(record: Record) -> Object:
@@ -61,7 +66,23 @@ class Scaling:
             return _resized(target.resource, current, _replicas(scale, target))
 
         written = await self._writer.change(request, _whole(target), resize, None, lens=_lens(target.resource))
-        return Document(scale_of(target.resource, conversion.from_storage(target.resource, written.object)))
+        return _shown(target.resource, conversion.from_storage(target.resource, written.object))
+
+    async def _apply(self, request: Request, target: Target) -> Outcome:
+        """Apply a Scale: the count becomes the applier's, where the object has it."""
+        resource = target.resource
+        config = patching.read_applied(request, _as_resource(resource))
+        _check(config, target)
+        laid: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": target.name}}
+        if "replicas" in (config.get("spec") or {}):
+            laid = _resized(resource, laid, _replicas(config, target))
+        expected = expected_revision(config)
+        written = await self._writer.lay(request, _whole(target), laid, expected, _lens(resource))
+        return _shown(resource, conversion.from_storage(resource, written.object))
+
+
+def _shown(resource: Resource, obj: Object) -> Item:
+    return Item(_as_resource(resource), scale_of(resource, obj))
 
 
 def scale_of(resource: Resource, obj: Object) -> Object:
@@ -176,4 +197,4 @@ def _whole(target: Target) -> Target:
 
 def _as_resource(resource: Resource) -> Resource:
     struct = decoding.struct_of(f"{GROUP}/v1", KIND)
-    return dataclasses.replace(resource, group=GROUP, version="v1", kind=KIND, schema=struct)
+    return dataclasses.replace(resource, group=GROUP, version="v1", kind=KIND, schema=struct, columns=COLUMNS)

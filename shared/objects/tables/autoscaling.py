@@ -59,6 +59,11 @@ def _target(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     return f"{current.get('value', _UNKNOWN)}/{target.get('value', '')}"
 
 
+def scale(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    return [name(obj), spec.get("replicas", 0), status.get("replicas", 0), age(obj, now)]
+
+
 def disruption_budget(obj: Object, now: datetime) -> list[Any]:
     spec = obj.get("spec") or {}
     return [

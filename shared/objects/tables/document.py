@@ -64,7 +64,7 @@ def row(
 def _cells(resource: Resource) -> Cells:
     if resource.schema.custom is not None:
         return resource.schema.custom.columns.cells
-    if (resource.group, resource.version) == ("autoscaling", "v1"):
+    if (resource.group, resource.version, resource.kind) == ("autoscaling", "v1", "HorizontalPodAutoscaler"):
         return autoscaling.first_autoscaler
     return _CELLS.get((resource.group, resource.kind), _default_cells)
 
@@ -126,6 +126,7 @@ _CELLS: Mapping[tuple[str, str], Cells] = {
     ("apps", "ReplicaSet"): workloads.replica_set,
     ("apps", "StatefulSet"): workloads.stateful_set,
     ("autoscaling", "HorizontalPodAutoscaler"): autoscaling.autoscaler,
+    ("autoscaling", "Scale"): autoscaling.scale,
     ("batch", "CronJob"): workloads.cron_job,
     ("batch", "Job"): workloads.job,
     ("certificates.k8s.io", "CertificateSigningRequest"): access.certificate_request,

@@ -24,6 +24,7 @@ SCOPES = (
     "VolumeAttributesClass",
 )
 
+_UNSCOPED = "unsupported scope applied to resource"
 _LIMIT_TYPES = ("Pod", "Container", "PersistentVolumeClaim")
 _BOUNDS = ("max", "min", "default", "defaultRequest")
 _ORDERED = (
@@ -70,6 +71,13 @@ _WHOLE = frozenset(
         "services.nodeports",
     }
 )
+_COMPUTED = frozenset({"cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"})
+_CLAIMED = frozenset({"persistentvolumeclaims", "requests.storage"})
+_SCOPED = dict.fromkeys(SCOPES, _COMPUTED | {"pods"}) | {
+    "BestEffort": frozenset({"pods"}),
+    "VolumeAttributesClass": _CLAIMED,
+}
+"""What can be counted in a scope; other names of the standard ones have no such thing."""
 _OPPOSITES = ({"BestEffort", "NotBestEffort"}, {"Terminating", "NotTerminating"})
 
 
@@ -134,18 +142,29 @@ def resource_quota(obj: Object) -> list[Cause]:
     for scope in scopes:
         if scope not in SCOPES:
             found.append(invalid("spec.scopes", list(scopes), "unsupported scope"))
+        found += [invalid("spec.scopes", list(scopes), _UNSCOPED) for _ in _outside(scope, spec)]
     if any(pair <= set(scopes) for pair in _OPPOSITES):
         found.append(invalid("spec.scopes", list(scopes), "conflicting scopes"))
-    return found + _scope_selector(spec.get("scopeSelector"))
+    return found + _scope_selector(spec)
 
 
-def _scope_selector(selector: Object | None) -> list[Cause]:
+def _outside(scope: str, spec: Object) -> list[str]:
+    """The standard resources that are limited but cannot be counted in a scope."""
+    allowed = _SCOPED.get(scope)
+    if allowed is None:
+        return []
+    return [name for name in sorted(spec.get("hard") or ()) if name in _QUOTA_RESOURCES and name not in allowed]
+
+
+def _scope_selector(spec: Object) -> list[Cause]:
+    selector: Object = spec.get("scopeSelector") or {}
     found: list[Cause] = []
-    for index, one in enumerate((selector or {}).get("matchExpressions") or ()):
+    for index, one in enumerate(selector.get("matchExpressions") or ()):
         at = f"spec.scopeSelector.matchExpressions[{index}]"
         scope, operator, values = one.get("scopeName", ""), one.get("operator", ""), one.get("values") or ()
         if scope not in SCOPES:
             found.append(invalid(f"{at}.scopeName", scope, "unsupported scope"))
+        found += [invalid("spec.scopeSelector", selector, _UNSCOPED) for _ in _outside(scope, spec)]
         if scope not in ("PriorityClass", "VolumeAttributesClass") and operator != "Exists":
             detail = "must be 'Exist' only operator when scope is any of ResourceQuotaScopeTerminating, "
             detail += (

@@ -164,3 +164,17 @@ async def test_unknown_fields_and_repeated_keys_cannot_be_owned(api: MemoryApi) 
         "PATCH", f"{DEPLOYMENT}?fieldManager=m", twice, headers={"content-type": PATCHES["apply"]}
     )
     assert repeated.message.endswith('.spec.template.spec.containers: duplicate entries for key [name="a"]')
+
+
+async def test_a_scale_is_applied_like_any_object(api: MemoryApi) -> None:
+    await apply(api, deployment({"name": "a", "image": "a:1"}, replicas=1), "alpha", url=DEPLOYMENT)
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 7}}
+    with pytest.raises(Conflict, match=r"\.spec\.replicas"):
+        await api.patch(f"{DEPLOYMENT}/scale?fieldManager=scaler", scale, "apply")
+    answer = await api.patch(f"{DEPLOYMENT}/scale?fieldManager=scaler&force=true", scale, "apply")
+    assert (answer["kind"], answer["spec"]) == ("Scale", {"replicas": 7})
+    stored = await api.get(DEPLOYMENT)
+    entry = next(one for one in stored["metadata"]["managedFields"] if one["manager"] == "scaler")
+    assert (entry["operation"], entry["subresource"]) == ("Apply", "scale")
+    assert entry["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
+    assert stored["spec"]["replicas"] == 7

@@ -300,3 +300,20 @@ async def test_every_revision_says_who_made_it_and_how(api: MemoryApi) -> None:
         ("delete", "admin", "unknown"),
     ]
     assert found[0].author.agent == "kubectl/v1.35.0 (linux)"
+
+
+async def test_the_table_of_a_scale_tells_wanted_and_present_pods(api: MemoryApi) -> None:
+    await api.create(DEPLOYMENTS, deployment("web"))
+    table = await api.get(
+        f"{DEPLOYMENTS}/web/scale", headers={"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    )
+    assert [one["name"] for one in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["web", 1, 0]
+
+
+async def test_the_system_s_priority_classes_are_there_and_stay(api: MemoryApi) -> None:
+    classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    values = {one["metadata"]["name"]: one["value"] for one in (await api.get(classes))["items"]}
+    assert values == {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
+    with pytest.raises(Forbidden, match="this is a system priority class and cannot be deleted"):
+        await api.delete(f"{classes}/system-node-critical")

@@ -1,6 +1,8 @@
 """The short way of a get answers what the long way answers, in turn, and only to those who still may have it."""
 
 import asyncio
+import hashlib
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -25,7 +27,13 @@ class CertifiedPipe(Pipe):
     """A connection whose client showed a certificate."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"subject": ((("commonName", "carol"),),)} if name == "peercert" else default
+        known = {"peercert": {"subject": ((("commonName", "carol"),),)}, "ssl_object": self}
+        return known.get(name, default)
+
+    def getpeercert(self, binary_form: bool) -> bytes:
+        """As `ssl.SSLObject` has it."""
+        assert binary_form
+        return b"DER"
 
 
 class Client:
@@ -225,6 +233,18 @@ async def test_a_certificate_counts_before_what_is_known_of_a_head(api: MemoryAp
         assert code == 403
         assert b"carol" in body
         assert (await certified.get(MAPS + "/a"))[0] == 403
+
+
+async def test_a_certificate_is_told_from_others_of_the_same_user(api: MemoryApi) -> None:
+    async with serving(api) as server:
+        certified = Client(server, admin(api), CertifiedPipe())
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        certified.connection.data_received(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        ((code, body),) = await certified.answers(1)
+        assert code == 201
+        user = json.loads(body)["status"]["userInfo"]
+        digest = hashlib.sha256(b"DER").hexdigest()
+        assert user["extra"] == {"authentication.kubernetes.io/credential-id": [f"X509SHA256={digest}"]}
 
 
 async def test_a_get_whose_barrier_is_lost_goes_the_long_way(

@@ -680,3 +680,23 @@ def test_a_variable_from_a_file_names_volume_path_and_key() -> None:
         ("Required", f"{at}.key"),
         ("Invalid", f"{at}.path"),
     }
+
+
+@pytest.mark.parametrize(
+    ("scope", "hard", "fits"),
+    [
+        ("BestEffort", "pods", True),
+        ("BestEffort", "requests.cpu", False),
+        ("NotTerminating", "requests.cpu", True),
+        ("Terminating", "services", False),
+        ("PriorityClass", "ephemeral-storage", False),
+        ("VolumeAttributesClass", "persistentvolumeclaims", True),
+        ("NotBestEffort", "count/deployments.apps", True),
+    ],
+)
+def test_a_scope_takes_the_resources_that_can_be_counted_in_it(scope: str, hard: str, fits: bool) -> None:
+    plain = {"spec": {"hard": {hard: "1"}, "scopes": [scope]}}
+    assert created("v1", "ResourceQuota", plain) == (set() if fits else {("Invalid", "spec.scopes")})
+    selector = {"matchExpressions": [{"scopeName": scope, "operator": "Exists"}]}
+    selecting = {"spec": {"hard": {hard: "1"}, "scopeSelector": selector}}
+    assert created("v1", "ResourceQuota", selecting) == (set() if fits else {("Invalid", "spec.scopeSelector")})
