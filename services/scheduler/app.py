@@ -17,9 +17,11 @@ from typing import Any
 
 from services.scheduler import metrics
 from services.scheduler.binding import Binding, bind
-from services.scheduler.decide import Decision, decide
+from services.scheduler.decide import Decision, decide, nominated_node
+from services.scheduler.evicting import Evictions
+from services.scheduler.preemption import Budget
 from services.scheduler.queue import SchedulingQueue
-from services.scheduler.snapshot import FINAL_PHASES, ClusterView
+from services.scheduler.snapshot import FINAL_PHASES, ClusterView, Key
 from services.scheduler.volumes import VolumeView
 from shared.bus.api import ApiClient
 from shared.bus.connection import connect
@@ -43,7 +45,8 @@ ROUND = 400
 LEADER_TTL_S = 5
 # after a round that failed, because the bus is away or its disk full
 PAUSE_S = 1.0
-FOLLOWED = (("", "nodes"), ("", "pods"), ("", "namespaces"), CLAIMS, VOLUMES, CLASSES)
+BUDGETS = ("policy", "poddisruptionbudgets")
+FOLLOWED = (("", "nodes"), ("", "pods"), ("", "namespaces"), CLAIMS, VOLUMES, CLASSES, BUDGETS)
 
 
 class Scheduler:
@@ -58,6 +61,8 @@ class Scheduler:
         self.volumes = VolumeView()
         self.queue = SchedulingQueue()
         self.namespaces: dict[str, Mapping[str, str]] = {}
+        self.budgets: dict[Key, Budget] = {}
+        self.evictions = Evictions(cache, api, recorder)
         self.wake = asyncio.Event()
         self._unsubscribe = cache.on_change(self.take)
 
@@ -76,11 +81,20 @@ class Scheduler:
                 self.queue.cluster_changed()
         elif self.volumes.take(ref, obj):
             self.queue.cluster_changed()
+        elif ref[:2] == BUDGETS:
+            self._take_budget((ref.namespace, ref.name), obj)
         elif obj is None:
             self.namespaces.pop(ref.name, None)
         else:
             self.namespaces[ref.name] = obj["metadata"].get("labels") or {}
         self.wake.set()
+
+    def _take_budget(self, key: Key, obj: Mapping[str, Any] | None) -> None:
+        budget = None if obj is None else Budget.of(obj)
+        if budget is None:
+            self.budgets.pop(key, None)
+        else:
+            self.budgets[key] = budget
 
     def _take_pod(self, ref: Ref, pod: Mapping[str, Any] | None) -> None:
         self.volumes.take_pod((ref.namespace, ref.name), pod)
@@ -118,7 +132,11 @@ class Scheduler:
         records = {entry.key: self.cache.get(Ref("", "pods", *entry.key)) for entry in waiting}
         pods = [record.object for entry in waiting if (record := records[entry.key]) is not None]
         started = time.perf_counter()
-        decisions = decide(self.view.freeze(), pods, self.namespaces, self.volumes)
+        nominated = self.queue.nominated(records)
+        budgets = list(self.budgets.values())
+        decisions = decide(
+            self.view.freeze(), pods, self.namespaces, self.volumes, nominated=nominated, budgets=budgets
+        )
         decided = time.perf_counter()
         bindings = [
             Binding(d, record) for d in decisions if d.node and not d.claims and (record := records[d.key]) is not None
@@ -174,11 +192,14 @@ class Scheduler:
         self.queue.failed(decision.key, time.monotonic())
         metrics.SCHEDULE_ATTEMPTS.labels("unschedulable", SCHEDULER_NAME).inc()
         self.recorder.record(pod, "Warning", "FailedScheduling", decision.message, action="Scheduling")
+        if decision.victims:
+            await self.evictions.evict(decision.victims, pod, decision.nominated)
         before = meta.condition(pod, "PodScheduled")
-        if before is not None and before.get("message") == decision.message and before["status"] == "False":
+        told = before is not None and before.get("message") == decision.message and before["status"] == "False"
+        if told and nominated_node(pod) == decision.nominated:
             return
         namespace, name = decision.key
-        condition = {
+        condition: dict[str, Any] = {
             "type": "PodScheduled",
             "status": "False",
             "reason": "Unschedulable",
@@ -186,10 +207,13 @@ class Scheduler:
             "lastProbeTime": None,
             "lastTransitionTime": (before or {}).get("lastTransitionTime") or times.now(),
         }
+        if generation := pod["metadata"].get("generation"):
+            condition["observedGeneration"] = generation
+        status = {"conditions": [condition], "nominatedNodeName": decision.nominated or None}
         try:
             await self.api.patch(
                 f"/api/v1/namespaces/{namespace}/pods/{name}/status",
-                {"status": {"conditions": [condition]}},
+                {"status": status},
                 kind="strategic",
             )
         except (ApiError, BusError):

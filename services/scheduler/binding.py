@@ -62,6 +62,7 @@ def bound(pod: dict[str, Any], node: str) -> dict[str, Any]:
     pod = meta.copy(pod)
     pod["spec"]["nodeName"] = node
     status = pod.setdefault("status", {})
+    status.pop("nominatedNodeName", None)
     conditions = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": times.now()}
     if generation := pod["metadata"].get("generation"):

@@ -41,10 +41,10 @@ class DomainCount:
             return np.zeros(len(self.codes), dtype=np.int64)
         return np.where(self.codes >= 0, self.counts[self.codes], 0)
 
-    def least(self) -> int:
-        """The smallest count among the domains that have a counted node."""
+    def least(self, expected: int = 1) -> int:
+        """The smallest count among the domains that have a counted node; 0 if these are fewer than `expected`."""
         domains = np.unique(self.codes[self.counted])
-        return int(self.counts[domains].min()) if len(domains) else 0
+        return int(self.counts[domains].min()) if len(domains) >= max(expected, 1) else 0
 
 
 def selector_matcher(namespace: str, selector: Mapping[str, Any] | None) -> Matcher:
@@ -68,3 +68,21 @@ def term_matcher(namespace: str, term: Mapping[str, Any], namespaces: Mapping[st
     elif not names:
         names = {namespace}
     return lambda pod_namespace, labels: pod_namespace in names and compiled.matches(labels)
+
+
+def with_pod_labels(term: Mapping[str, Any], labels: Mapping[str, str]) -> Mapping[str, Any]:
+    """The term with its `matchLabelKeys` and `mismatchLabelKeys` filled in from the labels of the pod that has it.
+
+    Source: KEP-3633. A key that the pod does not have, and a term without a labelSelector, say nothing.
+    """
+    selector = term.get("labelSelector")
+    wanted = [
+        {"key": key, "operator": operator, "values": [labels[key]]}
+        for operator, field in (("In", "matchLabelKeys"), ("NotIn", "mismatchLabelKeys"))
+        for key in term.get(field) or ()
+        if key in labels
+    ]
+    if selector is None or not wanted:
+        return term
+    expressions = [*(selector.get("matchExpressions") or ()), *wanted]
+    return {**term, "labelSelector": {**selector, "matchExpressions": expressions}}

@@ -6,27 +6,41 @@ is computed once; room, ports and neighbours are looked at again for each pod, b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from services.scheduler import selection
-from services.scheduler.domains import DomainCount, selector_matcher, term_matcher
+from services.scheduler.domains import DomainCount, selector_matcher, term_matcher, with_pod_labels
 from services.scheduler.requests import CPU, MEMORY, PODS, host_ports, pod_requests, scored_requests
-from services.scheduler.snapshot import Mask, PlacedPod, Snapshot
+from services.scheduler.snapshot import UNSCHEDULABLE_TAINT, Mask, PlacedPod, Snapshot
 from services.scheduler.volumes import NOTHING, Needs
 from shared.objects import tolerations
 
 Scores = npt.NDArray[np.float64]
 Failure = tuple[str, Mask]
 
+SPREAD = "node(s) didn't match pod topology spread constraints"
 HARD_EFFECTS = ("NoSchedule", "NoExecute")
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 # How much each score weighs, as kube-scheduler's default profile documents it.
 WEIGHTS = {"room": 1, "balance": 1, "spread": 2, "taints": 3, "node affinity": 2, "pod affinity": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A topology spread constraint; `least_domains` as `minDomains`, `itself` is 1 if the pod matches its selector."""
+
+    skew: int
+    hard: bool
+    itself: int
+    least_domains: int
+    count: DomainCount
 
 
 class Evaluation:
@@ -52,11 +66,9 @@ class Evaluation:
         self.scored = scored_requests(self.requests, len(spec.get("containers", ())))
         self.selected = selection.required(snapshot.nodes, spec)
         self.volumes = volumes
-        self.static_failures = [
-            *self._selection_failures(),
-            *self._taint_failures(),
-            *volumes.failures(snapshot.nodes),
-        ]
+        self.tolerated = np.ones(len(snapshot.nodes.names), dtype=bool)
+        self.static_failures = [*self._taint_failures(), *self._selection_failures()]
+        self.volume_failures = list(volumes.failures(snapshot.nodes))
         self.static_scores = self._node_affinity_scores() + self._taint_scores()
         self._prepare_neighbours()
 
@@ -65,34 +77,69 @@ class Evaluation:
 
     def _taint_failures(self) -> Iterator[Failure]:
         own = self.spec.get("tolerations") or ()
-        by_taint: dict[str, list[int]] = {}
+        cordoned = np.zeros(len(self.snapshot.nodes.names), dtype=bool)
         for row, taints in enumerate(self.snapshot.nodes.taints):
-            taint = next(iter(tolerations.untolerated(taints, own, HARD_EFFECTS)), None)
-            if taint is not None:
-                by_taint.setdefault(_describe(taint), []).append(row)
-        for text, rows in by_taint.items():
-            mask = np.zeros(len(self.snapshot.nodes.names), dtype=bool)
-            mask[rows] = True
-            yield f"node(s) had untolerated taint {text}", mask
+            left = [taint["key"] for taint in tolerations.untolerated(taints, own, HARD_EFFECTS)]
+            self.tolerated[row] = not left
+            cordoned[row] = UNSCHEDULABLE_TAINT["key"] in left
+        yield "node(s) were unschedulable", cordoned
+        yield "node(s) had untolerated taint(s)", ~self.tolerated
 
-    def _prepare_neighbours(self) -> None:
-        self.spreads: list[tuple[int, bool, bool, DomainCount]] = []
+    def _prepare_neighbours(self, *, required: bool = False) -> None:
+        """Count the neighbours that matter; with `required` only those that may rule a node out."""
+        self.spreads: list[Spread] = []
         for constraint in self.spec.get("topologySpreadConstraints") or ():
-            matcher = selector_matcher(self.namespace, self._with_label_keys(constraint))
-            counted = None if constraint.get("nodeAffinityPolicy") == "Ignore" else self.selected
-            count = DomainCount(self.snapshot, constraint["topologyKey"], matcher, counted=counted)
             hard = constraint.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
-            self.spreads.append((constraint["maxSkew"], hard, matcher(self.namespace, self.labels), count))
-        if not self.spreads and self.labels:
+            if hard or not required:
+                self.spreads.append(self._spread(constraint, hard=hard))
+        if not (self.spreads or required) and self.labels:
             # Replicas of one workload carry the same labels; without a constraint they still prefer different nodes.
             matcher = selector_matcher(self.namespace, {"matchLabels": dict(self.labels)})
-            self.spreads.append((1, False, True, DomainCount(self.snapshot, "kubernetes.io/hostname", matcher)))
+            count = DomainCount(self.snapshot, "kubernetes.io/hostname", matcher)
+            self.spreads.append(Spread(1, False, 1, 1, count))
         affinity = self.spec.get("affinity") or {}
-        self.attractions = self._terms(affinity.get("podAffinity") or {})
-        self.repulsions = self._terms(affinity.get("podAntiAffinity") or {})
+        self.attractions = self._terms(affinity.get("podAffinity") or {}, required=required)
+        self.repulsions = self._terms(affinity.get("podAntiAffinity") or {}, required=required)
         self.rejected = np.zeros(len(self.snapshot.nodes.names), dtype=bool)
         for pod in self.snapshot.guarded:
             self._note_rejection(pod)
+
+    def _spread(self, constraint: Mapping[str, Any], *, hard: bool) -> Spread:
+        matcher = selector_matcher(self.namespace, self._with_label_keys(constraint))
+        counted = np.ones(len(self.snapshot.nodes.names), dtype=bool)
+        if constraint.get("nodeAffinityPolicy") != "Ignore":
+            counted &= self.selected
+        if constraint.get("nodeTaintsPolicy") == "Honor":
+            counted &= self.tolerated
+        count = DomainCount(self.snapshot, constraint["topologyKey"], matcher, counted=counted)
+        itself = int(matcher(self.namespace, self.labels))
+        return Spread(constraint["maxSkew"], hard, itself, constraint.get("minDomains") or 1, count)
+
+    def supposing(self, snapshot: Snapshot) -> Evaluation:
+        """The same pod in another state of the same nodes; only its filters are of use."""
+        other = copy.copy(self)
+        other.snapshot = snapshot
+        other._prepare_neighbours(required=True)
+        return other
+
+    def obstacle(self, row: int) -> str:
+        """The first reason why the pod cannot run on the node of that row, "" if it can."""
+        return next((reason for step in self.filters() for reason, failed in step if failed[row]), "")
+
+    def hopeless(self) -> Mask:
+        """Nodes that no pod's going would make fit for this one."""
+        failures: Iterable[Failure] = (*self.static_failures, *self.volume_failures)
+        mask = np.zeros(len(self.snapshot.nodes.names), dtype=bool)
+        for _, failed in failures:
+            mask |= failed
+        for number in np.flatnonzero(self.vector):
+            mask |= self._capacity(int(number)) < self.vector[number]
+        for spread in self.spreads:
+            if spread.hard:
+                mask |= spread.count.codes < 0
+        for _, failed in self._attraction_failures():
+            mask |= failed
+        return mask
 
     def _with_label_keys(self, constraint: Mapping[str, Any]) -> Mapping[str, Any] | None:
         selector = constraint.get("labelSelector")
@@ -101,21 +148,22 @@ class Evaluation:
             return selector
         return dict(selector) | {"matchLabels": (selector.get("matchLabels") or {}) | {k: self.labels[k] for k in keys}}
 
-    def _terms(self, affinity: Mapping[str, Any]) -> list[tuple[int, bool, DomainCount]]:
+    def _terms(self, affinity: Mapping[str, Any], *, required: bool) -> list[tuple[int, bool, DomainCount]]:
         """(weight, whether the pod matches its own term, count); weight 0 means required."""
         weighted = [(0, term) for term in affinity.get(REQUIRED) or ()]
-        weighted += [(entry["weight"], entry["podAffinityTerm"]) for entry in affinity.get(PREFERRED) or ()]
+        if not required:
+            weighted += [(entry["weight"], entry["podAffinityTerm"]) for entry in affinity.get(PREFERRED) or ()]
         found = []
         for weight, term in weighted:
-            matcher = term_matcher(self.namespace, term, self.namespaces)
+            matcher = term_matcher(self.namespace, with_pod_labels(term, self.labels), self.namespaces)
             count = DomainCount(self.snapshot, term["topologyKey"], matcher)
             found.append((weight, matcher(self.namespace, self.labels), count))
         return found
 
     def placed(self, pod: PlacedPod) -> None:
         """Take note of a pod that the round has placed."""
-        for _, _, _, count in self.spreads:
-            count.add(pod)
+        for spread in self.spreads:
+            spread.count.add(pod)
         for _, _, count in (*self.attractions, *self.repulsions):
             count.add(pod)
         self._note_rejection(pod)
@@ -126,15 +174,21 @@ class Evaluation:
             yield [failure]
         yield list(self._port_failures())
         yield list(self._room_failures())
-        for failure in self._neighbour_failures():
+        for failure in (*self.volume_failures, *self._neighbour_failures()):
             yield [failure]
 
     def _room_failures(self) -> Iterator[Failure]:
-        allocatable, requested = self.snapshot.nodes.allocatable, self.snapshot.requested
+        requested = self.snapshot.requested
         for number in np.flatnonzero(self.vector):
-            lacking = requested[:, number] + self.vector[number] > allocatable[:, number]
+            used = requested[:, number] if number < requested.shape[1] else 0
             name = self.snapshot.columns.names[number]
+            lacking = used + self.vector[number] > self._capacity(int(number))
             yield ("Too many pods" if number == PODS else f"Insufficient {name}"), lacking
+
+    def _capacity(self, number: int) -> npt.NDArray[np.int64]:
+        """What each node has of a resource; nothing of one that came up after the snapshot was made."""
+        allocatable = self.snapshot.nodes.allocatable
+        return allocatable[:, number] if number < allocatable.shape[1] else np.zeros(len(allocatable), dtype=np.int64)
 
     def _port_failures(self) -> Iterator[Failure]:
         if not self.ports:
@@ -147,28 +201,33 @@ class Evaluation:
         yield "node(s) didn't have free ports for the requested pod ports", mask
 
     def _neighbour_failures(self) -> Iterator[Failure]:
-        for skew, hard, matches_itself, count in self.spreads:
-            if hard:
-                yield (
-                    "node(s) didn't match pod topology spread constraints",
-                    (count.codes < 0) | (count.by_node() + matches_itself - count.least() > skew),
-                )
+        for spread in self.spreads:
+            if spread.hard:
+                count = spread.count
+                yield f"{SPREAD} (missing required label)", count.codes < 0
+                yield SPREAD, count.by_node() + spread.itself - count.least(spread.least_domains) > spread.skew
+        yield from self._attraction_failures()
+        for weight, _, count in self.repulsions:
+            if weight == 0:
+                yield "node(s) didn't match pod anti-affinity rules", count.by_node() > 0
+        yield "node(s) didn't satisfy existing pods anti-affinity rules", self.rejected
+
+    def _attraction_failures(self) -> Iterator[Failure]:
         for weight, matches_itself, count in self.attractions:
             if weight == 0:
                 first_of_its_kind = matches_itself and not count.counts.any()
                 mask = count.codes < 0 if first_of_its_kind else count.by_node() == 0
                 yield "node(s) didn't match pod affinity rules", mask
-        for weight, _, count in self.repulsions:
-            if weight == 0:
-                yield "node(s) didn't match pod anti-affinity rules", count.by_node() > 0
-        yield "node(s) didn't satisfy existing pods anti-affinity rules", self.rejected
 
     def _note_rejection(self, pod: PlacedPod) -> None:
         """A pod that runs may refuse this one near it: required anti-affinity works both ways."""
         nodes = self.snapshot.nodes
         row = nodes.rows.get(pod.node)
         for term in pod.anti_affinity.get(REQUIRED) or ():
-            if row is not None and term_matcher(pod.namespace, term, self.namespaces)(self.namespace, self.labels):
+            if row is None:
+                continue
+            matches = term_matcher(pod.namespace, with_pod_labels(term, pod.labels), self.namespaces)
+            if matches(self.namespace, self.labels):
                 codes, _ = nodes.label_codes(term["topologyKey"])
                 if codes[row] >= 0:
                     self.rejected |= codes == codes[row]
@@ -182,9 +241,9 @@ class Evaluation:
         room = (1.0 - share).mean(axis=1) * 100
         balance: Scores = (1.0 - np.abs(share[:, 0] - share[:, 1]) / 2) * 100
         total: Scores = WEIGHTS["room"] * room + WEIGHTS["balance"] * balance + self.static_scores
-        for _, hard, _, count in self.spreads:
-            if not hard:
-                total += WEIGHTS["spread"] * _normalised(-count.by_node().astype(float))
+        for spread in self.spreads:
+            if not spread.hard:
+                total += WEIGHTS["spread"] * _normalised(-spread.count.by_node().astype(float))
         attraction = np.zeros(len(total))
         for terms, sign in ((self.attractions, 1), (self.repulsions, -1)):
             for weight, _, count in terms:
@@ -205,11 +264,6 @@ class Evaluation:
             len(tolerations.untolerated(taints, own, ("PreferNoSchedule",))) for taints in self.snapshot.nodes.taints
         ]
         return WEIGHTS["taints"] * _normalised(-np.array(disliked, dtype=float))
-
-
-def _describe(taint: Mapping[str, Any]) -> str:
-    """A taint as the message of a waiting pod names it: `{key: value}`."""
-    return f"{{{taint['key']}: {taint.get('value') or ''}}}"
 
 
 def _normalised(values: Scores) -> Scores:

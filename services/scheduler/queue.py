@@ -7,10 +7,11 @@ it back, and not before its back-off has run out. Nothing here waits or polls; t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.scheduler.decide import nominated_node
 from services.scheduler.snapshot import Key
 
 FIRST_BACKOFF_S = 0.5
@@ -75,6 +76,10 @@ class SchedulingQueue:
         """The most important pods that may be tried now."""
         able = [entry for entry in self.waiting.values() if self._due(entry) <= now]
         return heapq.nsmallest(limit, able, key=lambda e: (-(e.pod["spec"].get("priority") or 0), e.arrival))
+
+    def nominated(self, ready: Collection[Key]) -> list[Mapping[str, Any]]:
+        """Waiting pods that are not among the `ready` ones and have a node to come to once its victims are gone."""
+        return [e.pod for e in self.waiting.values() if e.key not in ready and nominated_node(e.pod)]
 
     def next_due(self) -> float | None:
         """When `ready` will next have something, None if nothing waits."""

@@ -6,7 +6,7 @@ behind their back. Node changes are rare and rebuild the arrays; pod changes tou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,10 @@ UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoS
 
 @dataclass(frozen=True, slots=True)
 class PlacedPod:
-    """A pod that occupies its node; `scored` is its (cpu, memory) as it counts when nodes are compared."""
+    """A pod that occupies its node; `scored` is its (cpu, memory) as it counts when nodes are compared.
+
+    `since` is when it started, or was made (RFC 3339, UTC).
+    """
 
     namespace: str
     name: str
@@ -35,6 +38,12 @@ class PlacedPod:
     ports: frozenset[tuple[str, str, int]]
     deleting: bool
     anti_affinity: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+    since: str = ""
+
+    @property
+    def key(self) -> Key:
+        return self.namespace, self.name
 
 
 @dataclass(slots=True)
@@ -77,11 +86,27 @@ class Snapshot:
     def place(self, pod: PlacedPod) -> None:
         """Take a decision into account for the pods that follow in the same round."""
         row = self.nodes.rows[pod.node]
-        self.requested[row] += self.columns.vector(pod.requests)
+        self._count(self.requested, row, pod, 1)
         self.scored[row] += pod.scored
-        self.placed.setdefault(pod.node, {})[pod.namespace, pod.name] = pod
+        self.placed.setdefault(pod.node, {})[pod.key] = pod
         if pod.anti_affinity:
             self.guarded.append(pod)
+
+    def without(self, node: str, keys: Collection[Key]) -> Snapshot:
+        """The cluster as it would be if these pods of a node were gone; this snapshot stays as it is."""
+        row, left = self.nodes.rows[node], dict(self.placed.get(node, {}))
+        requested = self.requested.copy()
+        for key in keys:
+            self._count(requested, row, left.pop(key), -1)
+        guarded = [pod for pod in self.guarded if pod.node != node or pod.key not in keys]
+        return Snapshot(self.columns, self.nodes, requested, self.scored, self.placed | {node: left}, guarded)
+
+    @staticmethod
+    def _count(requested: npt.NDArray[np.int64], row: int, pod: PlacedPod, sign: int) -> None:
+        for number, amount in pod.requests.items():
+            # a resource that came up after the arrays were made is one that no node has
+            if number < requested.shape[1]:
+                requested[row, number] += sign * amount
 
 
 class ClusterView:
@@ -172,11 +197,15 @@ class ClusterView:
 
 def placed_pod(columns: Columns, pod: Mapping[str, Any]) -> PlacedPod | None:
     """The pod as it counts on its node; None if it is on none or has ended."""
-    spec = pod["spec"]
-    node = spec.get("nodeName")
+    node = pod["spec"].get("nodeName")
     if not node or (pod.get("status") or {}).get("phase") in FINAL_PHASES:
         return None
-    metadata = pod["metadata"]
+    return standing(columns, pod, node)
+
+
+def standing(columns: Columns, pod: Mapping[str, Any], node: str) -> PlacedPod:
+    """The pod as it counts on `node`, whether it is there or only meant to be."""
+    metadata, spec = pod["metadata"], pod["spec"]
     requests = pod_requests(columns, spec)
     return PlacedPod(
         namespace=metadata["namespace"],
@@ -188,6 +217,8 @@ def placed_pod(columns: Columns, pod: Mapping[str, Any]) -> PlacedPod | None:
         ports=host_ports(spec),
         deleting="deletionTimestamp" in metadata,
         anti_affinity=(spec.get("affinity") or {}).get("podAntiAffinity") or {},
+        priority=spec.get("priority") or 0,
+        since=(pod.get("status") or {}).get("startTime") or metadata.get("creationTimestamp") or "",
     )
 
 

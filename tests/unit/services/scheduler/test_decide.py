@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from services.scheduler.decide import Decision, decide
 from tests.unit.services.scheduler.builders import node, pod, view
 
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
 
 def decide_one(
     nodes: list[dict[str, Any]], wanted: dict[str, Any], placed: list[dict[str, Any]] | None = None
@@ -57,12 +59,15 @@ def test_the_message_counts_nodes_by_reason() -> None:
     ]
     decision = decide_one(nodes, pod("p", requests={"cpu": "2"}))
     assert decision.node == ""
-    assert decision.message == "0/3 nodes are available: 1 node(s) had untolerated taint {k: v}, 2 Insufficient cpu."
+    assert decision.message == (
+        "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. no new claims to deallocate, "
+        "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    )
 
 
 def test_a_node_that_lacks_two_resources_is_named_for_both() -> None:
     decision = decide_one([node("n1", cpu="1", memory="1Gi")], pod("p", requests={"cpu": "2", "memory": "2Gi"}))
-    assert decision.message == "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory."
+    assert decision.message.startswith("0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory.")
 
 
 def test_without_nodes_the_message_says_so() -> None:
@@ -71,7 +76,10 @@ def test_without_nodes_the_message_says_so() -> None:
 
 def test_the_number_of_pods_on_a_node_is_bounded() -> None:
     decision = decide_one([node("n1", pods="1")], pod("p"), [pod("q", "n1", phase="Running")])
-    assert decision.message == "0/1 nodes are available: 1 Too many pods."
+    assert decision.message == (
+        "0/1 nodes are available: 1 Too many pods. no new claims to deallocate, "
+        "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+    )
 
 
 def test_node_selector_picks_by_label() -> None:
@@ -204,3 +212,55 @@ def test_no_node_is_ever_overcommitted_and_no_pod_waits_in_vain(capacities: list
             assert free[decision.node] >= 0
         else:
             assert all(request > room for room in free.values())
+
+
+def test_a_resource_that_no_node_has_ever_had_is_a_reason_and_no_fault() -> None:
+    """It comes up after the arrays of the round were made; a pod of the same round that fits is placed all the same."""
+    wanting, fitting = pod("p", requests={"example.com/gpu": "1"}), pod("q", requests={"cpu": "1"})
+    first, second = decide(view([node("n1")]).freeze(), [wanting, fitting])
+    assert first.message.startswith("0/1 nodes are available: 1 Insufficient example.com/gpu.")
+    assert second.node == "n1"
+
+
+def test_a_cordoned_node_is_called_unschedulable() -> None:
+    decision = decide_one([node("n1", unschedulable=True)], pod("p"))
+    assert decision.message.startswith("0/1 nodes are available: 1 node(s) were unschedulable.")
+
+
+def test_claims_for_devices_are_refused_by_name() -> None:
+    decision = decide_one([node("n1")], pod("p", resourceClaims=[{"name": "gpu", "resourceClaimName": "gpu"}]))
+    assert "spec.resourceClaims is not supported" in decision.message
+
+
+def test_fewer_domains_than_min_domains_count_as_empty_ones() -> None:
+    spread = {"maxSkew": 1, "minDomains": 3, "topologyKey": "kubernetes.io/hostname", "labelSelector": {}}
+    nodes, there = [node("n1"), node("n2")], [pod("a", "n1"), pod("b", "n2")]
+    wanting = pod("p", topologySpreadConstraints=[spread | {"whenUnsatisfiable": "DoNotSchedule"}])
+    assert "2 node(s) didn't match pod topology spread constraints." in decide_one(nodes, wanting, there).message
+    del wanting["spec"]["topologySpreadConstraints"][0]["minDomains"]
+    assert decide_one(nodes, wanting, there).node
+
+
+def test_a_node_without_the_topology_label_is_named_as_such() -> None:
+    spread = {"maxSkew": 1, "topologyKey": "zone", "labelSelector": {}, "whenUnsatisfiable": "DoNotSchedule"}
+    decision = decide_one([node("n1")], pod("p", topologySpreadConstraints=[spread]))
+    assert "1 node(s) didn't match pod topology spread constraints (missing required label)." in decision.message
+
+
+def test_nodes_with_taints_can_be_left_out_of_the_spread() -> None:
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "labelSelector": {}}
+    spread |= {"whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Honor"}
+    nodes = [node("n1"), node("n2", taints=[{"key": "k", "effect": "NoSchedule"}])]
+    assert decide_one(nodes, pod("p", topologySpreadConstraints=[spread]), [pod("a", "n1")]).node == "n1"
+
+
+def test_affinity_terms_take_the_values_of_their_label_keys_from_the_pod() -> None:
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}}
+    apart = {"podAntiAffinity": {REQUIRED: [term | {"matchLabelKeys": ["version"]}]}}
+    there = [pod("a", "n1", labels={"app": "web", "version": "1"}, affinity=apart)]
+    old = pod("p", labels={"app": "web", "version": "1"}, affinity=apart)
+    new = pod("p", labels={"app": "web", "version": "2"}, affinity=apart)
+    assert decide_one([node("n1")], old, there).node == ""
+    assert decide_one([node("n1")], new, there).node == "n1"
+    others = {"podAffinity": {REQUIRED: [term | {"mismatchLabelKeys": ["version"]}]}}
+    assert decide_one([node("n1")], new | {"spec": new["spec"] | {"affinity": others}}, there).node == "n1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,3 +85,41 @@ async def test_a_scheduler_that_was_closed_keeps_no_pods() -> None:
     made.close()
     add_pod(cache, "after")
     assert list(made.queue.waiting) == [("default", "before")]
+
+
+class Api:
+    """Remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.patched: dict[str, Any] = {}
+        self.deleted: list[str] = []
+
+    async def patch(self, path: str, body: Any, kind: str = "merge") -> dict[str, Any]:
+        self.patched[path] = body
+        return {}
+
+    async def delete(self, path: str, options: Any = None) -> dict[str, Any]:
+        assert options == {"preconditions": {"uid": "victim"}}
+        self.deleted.append(path)
+        return {}
+
+
+async def test_a_victim_is_told_why_and_deleted_and_the_pod_is_nominated() -> None:
+    cache, api = Cache(), Api()
+    made = Scheduler(Log(cache), cache, api, Recorder())  # type: ignore[arg-type]
+    victim = pod("low", "n1", requests={"cpu": "1"}, phase="Running")
+    wanting = pod("high", requests={"cpu": "1"}, priority=10)
+    for number, (ref, obj) in enumerate(
+        (
+            (Ref("", "nodes", "", "n1"), node("n1", cpu="1")),
+            (Ref("", "pods", "default", "low"), victim | {"metadata": victim["metadata"] | {"uid": "victim"}}),
+            (Ref("", "pods", "default", "high"), wanting | {"metadata": wanting["metadata"] | {"uid": "high"}}),
+        )
+    ):
+        cache.apply([record(ref, number + 1, obj)])
+    await made.round(time.monotonic())
+    path = "/api/v1/namespaces/default/pods"
+    (target,) = api.patched[f"{path}/low/status"]["status"]["conditions"]
+    assert (target["type"], target["reason"]) == ("DisruptionTarget", "PreemptionByScheduler")
+    assert api.deleted == [f"{path}/low"]
+    assert api.patched[f"{path}/high/status"]["status"]["nominatedNodeName"] == "n1"
