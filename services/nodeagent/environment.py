@@ -59,6 +59,12 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _VARIABLE.sub(replace, text)
 
 
+def unknown(text: str, variables: Mapping[str, str]) -> str:
+    """The first variable that `text` refers to and that is not known, "" if there is none."""
+    named = (match[2] for match in _VARIABLE.finditer(text) if match[1] != "$")
+    return next((name for name in named if name not in variables), "")
+
+
 def service_variables(services: Iterable[Mapping[str, Any]], namespace: str, links: bool) -> dict[str, str]:
     """Docker-link style variables of the services a pod sees; without `links` only those of the API server."""
     variables: dict[str, str] = {}
@@ -232,7 +238,9 @@ def _quote(text: str) -> str:
 def resource_field(
     pod: Mapping[str, Any], spec: Mapping[str, Any], reference: Mapping[str, Any], node: NodeFacts
 ) -> str:
-    """A container's request or limit in units of the divisor, rounded up; an absent limit is the node's allocatable."""
+    """A container's request or limit in units of the divisor, rounded up; an absent limit is the pod's (KEP-2837), or
+    else the node's allocatable.
+    """
     name = reference.get("containerName") or spec["name"]
     containers = [*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())]
     target = next((c for c in containers if c["name"] == name), None)
@@ -241,7 +249,8 @@ def resource_field(
     kind, _, resource = reference["resource"].partition(".")
     amount = ((target.get("resources") or {}).get(kind) or {}).get(resource)
     if amount is None and kind == "limits":
-        amount = node.allocatable.get(resource)
+        whole = (pod["spec"].get("resources") or {}).get("limits") or {}
+        amount = whole.get(resource, node.allocatable.get(resource))
     divisor = quantities.parse(str(reference.get("divisor") or "1")) or quantities.parse("1")
     value = quantities.parse(str(amount or "0")) / divisor
     return str(int(value.to_integral_value(rounding=ROUND_CEILING)))

@@ -171,9 +171,8 @@ class PodLife:
                 assert stop is not None
                 stop.pre_stop_done = True
             case SignalContainer(name, kill):
-                stop = record.container(name).stop
-                assert stop is not None
-                stop.signalled, stop.killed = True, stop.killed or kill
+                assert record.container(name).stop is not None
+                applying.signalled(record.container(name), self.now, kill=kill)
             case ResizeContainer(name):
                 spec = specs.container_spec(self.pod, name)
                 assert spec is not None

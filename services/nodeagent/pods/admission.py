@@ -29,6 +29,7 @@ SAFE_SYSCTLS = frozenset(
         "net.ipv4.tcp_wmem",
     )
 )
+_ANY = "0.0.0.0"
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -39,6 +40,10 @@ def admit(
     present = list(others)
     if len(present) + 1 > int(allocatable["pods"]):
         return "OutOfpods", _message("pods", 1, len(present), int(allocatable["pods"]))
+    ports = _host_ports(pod)
+    if any(_clash(one, taken) for other in present if ports for taken in _host_ports(other) for one in ports):
+        what = "node(s) didn't have free ports for the requested pod ports"
+        return "NodePorts", f"Predicate NodePorts failed: {what}"
     for name in RESOURCES:
         requested = request(pod, name)
         if not requested:
@@ -46,19 +51,22 @@ def admit(
         used = sum(request(other, name) for other in present)
         room = quantities.milli(allocatable[name])
         if used + requested > room:
-            return f"OutOf{name}", _message(name, requested, used, room)
+            unit = 1 if name == "cpu" else 1000  # thousandths of cores, but whole bytes
+            return f"OutOf{name}", _message(name, requested // unit, used // unit, room // unit)
     return None
 
 
 def secure(
     pod: Mapping[str, Any], allowed_unsafe: Sequence[str] = (), *, has_apparmor: bool = False
 ) -> Rejection | None:
-    """(reason, message) if the pod asks for protection that this node has not, or for parameters that it does not give.
+    """(reason, message) if the pod asks for protection or devices that this node has not, or for parameters it refuses.
 
     `allowed_unsafe` are names, or prefixes with `*` at their end, that the node's owner permits besides the safe ones;
     `has_apparmor` tells whether its kernel confines by AppArmor.
     """
     spec = pod["spec"]
+    if spec.get("resourceClaims"):
+        return "UnexpectedAdmissionError", "spec.resourceClaims is not supported: this cluster allocates no devices"
     context = spec.get("securityContext") or {}
     for entry in context.get("sysctls") or ():
         name = entry["name"].replace("/", ".")
@@ -89,12 +97,20 @@ def request(pod: Mapping[str, Any], name: str) -> int:
     return own + quantities.milli(str((pod["spec"].get("overhead") or {}).get(name, "0")))
 
 
+def _host_ports(pod: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """(protocol, host IP, port) of every port that the pod takes on its node."""
+    containers = [*specs.app_containers(pod), *(s for s in specs.init_containers(pod) if specs.is_sidecar(s))]
+    ports = (port for spec in containers for port in spec.get("ports") or () if port.get("hostPort"))
+    return [(port.get("protocol") or "TCP", port.get("hostIP") or _ANY, int(port["hostPort"])) for port in ports]
+
+
+def _clash(one: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
+    return one[0] == other[0] and one[2] == other[2] and (one[1] == other[1] or _ANY in (one[1], other[1]))
+
+
 def _request(spec: Mapping[str, Any], name: str) -> int:
     return quantities.milli(str(((spec.get("resources") or {}).get("requests") or {}).get(name, "0")))
 
 
 def _message(name: str, requested: int, used: int, capacity: int) -> str:
-    return (
-        f"Pod was rejected: Node didn't have enough resource: {name}, "
-        f"requested: {requested}, used: {used}, capacity: {capacity}"
-    )
+    return f"Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"

@@ -69,7 +69,7 @@ def begin_start(record: PodRecord, pod: Mapping[str, Any], name: str, attempt: i
     container.resources = container.allocated
     container.resize_failure = None
     container.ready = container.started = container.suspended = False
-    container.start_failure = container.stop = None
+    container.start_failure = container.trouble = container.stop = None
     container.kill_reason = ""
     return container
 
@@ -80,6 +80,17 @@ def started(container: ContainerRecord, *, started_at: float, pid: int) -> None:
         container.phase = Phase.RUNNING
     container.started_at = started_at
     container.pid = pid
+
+
+def signalled(container: ContainerRecord, now: float, *, kill: bool) -> None:
+    """The container on its way down was sent its stop signal, or SIGKILL. After the first it has a moment at least."""
+    stop = container.stop
+    if stop is None:
+        return
+    if not kill and not stop.signalled and stop.deadline < now + MINIMUM_GRACE_S:
+        stop.deadline, stop.extended = now + MINIMUM_GRACE_S, True
+    stop.signalled = True
+    stop.killed = stop.killed or kill
 
 
 def exited(container: ContainerRecord, termination: Termination) -> None:

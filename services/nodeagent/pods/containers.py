@@ -133,7 +133,7 @@ def container_spec(
         seccomp_profile=_seccomp_profile(allowed, around.layout),
         apparmor=apparmor.profile(pod, spec, privileged=allowed.privileged),
         unmasked_proc=allowed.unmasked_proc,
-        resources=resources.container_resources(spec),
+        resources=resources.container_resources(pod, spec),
         oom_score_adj=resources.oom_score_adjustment(pod, spec, around.memory_bytes),
         runtime=list(around.runtime),
         stop_signal=(spec.get("lifecycle") or {}).get("stopSignal") or image.config.stop_signal or "SIGTERM",

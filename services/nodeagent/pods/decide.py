@@ -196,7 +196,8 @@ def _run_apps(view: View, plan: Plan) -> None:
     for spec in apps:
         container = record.container(spec["name"])
         if container.running:
-            if not _watch_running(view, plan, spec, container, restart=specs.restart_policy(pod) != "Never"):
+            again = specs.comes_back_after_failure(pod, spec)
+            if not _watch_running(view, plan, spec, container, restart=again):
                 return
             continue
         if (
@@ -257,9 +258,12 @@ def _launch(view: View, plan: Plan, spec: Mapping[str, Any], container: Containe
     if f"pull/{name}" in view.jobs:
         return False
     if container.phase is Phase.EXITED and container.termination is not None:
-        until = container.backoff.until(container.termination.finished_at)
+        ended = container.termination.finished_at
+        until = container.backoff.until(ended)
         if now < until:
             plan.wake(until)
+            if container.trouble is not None and now < ended + ERROR_SHOWN_S:
+                plan.wake(ended + ERROR_SHOWN_S)
             return False
     for failure in (container.pull_failure, container.start_failure):
         if failure is not None and now < failure.retry_at:

@@ -37,14 +37,13 @@ from services.nodeagent.pods.instructions import (
     job_key,
 )
 from services.nodeagent.pods.jobs import Jobs
-from services.nodeagent.pods.lifecycle import POST_START_LIMIT_S, run_handler
+from services.nodeagent.pods.lifecycle import POST_START_LIMIT_S, describe_failure, run_handler
 from services.nodeagent.pods.probing import PodProbes, target
 from services.nodeagent.pods.pulling import pull
 from services.nodeagent.pods.records import Failure, PodRecord
 from services.nodeagent.pods.resizing import resize
 from services.nodeagent.pods.setting import PodSetting, describe
 from services.nodeagent.pods.starting import start
-from services.nodeagent.probes.prober import Outcome
 from services.nodeagent.runtime.client import NotRunning, UnknownId
 
 log = logging.getLogger(__name__)
@@ -77,6 +76,8 @@ class Effects:
         """Carry out one instruction, or begin its job. Raises RuntimeFailure if the keeper cannot be reached."""
         match instruction:
             case Terminate() | EndPod() | MarkInitialized():
+                if isinstance(instruction, EndPod) and instruction.reason:
+                    self._tools.events.pod(self._pod, "Normal", instruction.reason, instruction.message)
                 apply.apply(self._record, self._pod, instruction, self._tools.clock())
                 if not isinstance(instruction, MarkInitialized):
                     self._cancel_beginnings()
@@ -139,7 +140,7 @@ class Effects:
             tools.events.pod(self._pod, "Warning", reason, message)
             # its directory alone is made, so that the refusal is remembered
             await setting.prepare(tools.volume_hooks[:1], self._setting)
-            apply.apply(record, self._pod, EndPod(reason, message), tools.clock())
+            apply.apply(record, self._pod, EndPod(reason, f"Pod was rejected: {message}"), tools.clock())
             return
         try:
             await setting.prepare(tools.volume_hooks, self._setting)
@@ -201,9 +202,7 @@ class Effects:
         except UnknownId:
             apply.lost(container, self._tools.clock())
             return
-        if container.stop is not None:
-            container.stop.signalled = True
-            container.stop.killed = container.stop.killed or kill
+        apply.signalled(container, self._tools.clock(), kill=kill)
 
     async def _suspend(self, name: str, *, frozen: bool) -> None:
         container, runtime = self._record.container(name), self._tools.runtime
@@ -232,8 +231,10 @@ class Effects:
         handler = (spec.get("lifecycle") or {}).get("postStart") or {}
         outcome = await run_handler(self._tools.prober, handler, target(self._setting, spec), POST_START_LIMIT_S)
         container.post_start_done = True
+        now = self._tools.clock()
         if not outcome.success:
-            self._hook_failed("PostStartHook", name, outcome)
+            self._hook_failed("PostStartHook", name)
+            container.trouble = Failure("PostStartHookError", describe_failure(self._pod, spec, handler, outcome), now)
             container.kill_reason = "FailedPostStartHook"
 
     async def _pre_stop(self, name: str, limit: float) -> None:
@@ -241,12 +242,13 @@ class Effects:
         handler = (spec.get("lifecycle") or {}).get("preStop") or {}
         outcome = await run_handler(self._tools.prober, handler, target(self._setting, spec), limit)
         if not outcome.success:
-            self._hook_failed("PreStopHook", name, outcome)
+            self._hook_failed("PreStopHook", name)
         if container.stop is not None:
             container.stop.pre_stop_done = True
 
-    def _hook_failed(self, hook: str, name: str, outcome: Outcome) -> None:
-        self._tools.events.pod(self._pod, "Warning", f"Failed{hook}", f"{hook} failed: {outcome.message}", name)
+    def _hook_failed(self, hook: str, name: str) -> None:
+        # what a hook printed may be a secret, and events are read by more people than pods are
+        self._tools.events.pod(self._pod, "Warning", f"Failed{hook}", f"{hook} failed", name)
 
     async def _clean_up(self) -> None:
         record, tools = self._record, self._tools

@@ -18,7 +18,7 @@ def end(view: View, plan: Plan) -> None:
     for name in stage:
         container = record.container(name)
         due = max(deadline, now) if container.stop is None else min(deadline, container.stop.deadline)
-        if container.stop is None or due < container.stop.deadline:
+        if container.stop is None or (due < container.stop.deadline and not container.stop.extended):
             plan.add(BeginStop(name, f"Stopping container {name}", due))
         else:
             advance_stop(view, plan, name, container)
@@ -26,7 +26,8 @@ def end(view: View, plan: Plan) -> None:
         if name not in stage and container.stop is not None:
             advance_stop(view, plan, name, container)
     if stage or any(container.running for container in record.containers.values()):
-        plan.wake(deadline)
+        if now < deadline:
+            plan.wake(deadline)
         return
     if not record.cleaned:
         failure = record.clean_failure

@@ -31,15 +31,16 @@ def phase(
         return "Pending"
     if running:
         return "Running"
-    succeeded = all(_exit(s) == 0 for s in stopped)
-    policy = specs.restart_policy(pod)
-    if record.deleted:
-        return "Succeeded" if succeeded else "Failed"
-    if policy == "Always":
+    if not record.deleted and any(_comes_back(pod, record, s["name"]) for s in stopped):
         return "Running"
-    if succeeded:
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+    return "Succeeded" if all(_exit(s) == 0 for s in stopped) else "Failed"
+
+
+def _comes_back(pod: Mapping[str, Any], record: PodRecord, name: str) -> bool:
+    """Whether a container that is down is started again, by its own rules or the pod's."""
+    container, spec = record.container(name), specs.container_spec(pod, name)
+    ended = container.termination or container.last
+    return spec is not None and ended is not None and specs.restarts(pod, spec, ended)
 
 
 def _holds_up(status: Mapping[str, Any], sidecar: bool) -> bool:

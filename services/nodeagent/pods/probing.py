@@ -72,7 +72,10 @@ class PodProbes:
         labels = (kind.capitalize(), result, name, layout.name, layout.namespace, layout.uid)
         metrics.probe_total.labels(*labels).inc()
         if not outcome.success:
-            text = f"{kind.capitalize()} probe failed: {outcome.message}"
+            what = "errored and resulted in unknown state" if outcome.unknown else "failed"
+            # a command that fails without a word is told of by what it did not print, as kubelet does
+            said = outcome.output if outcome.output is not None else outcome.message
+            text = f"{kind.capitalize()} probe {what}: {said}"
             self._events.pod(self._setting.pod, "Warning", "Unhealthy", text, name)
 
 

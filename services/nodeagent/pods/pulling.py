@@ -10,7 +10,7 @@ from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.records import ContainerRecord, Failure
 from services.nodeagent.pullsecrets import pull_secrets
 from shared.errors import ImageError
-from shared.images.errors import InvalidReference
+from shared.images.errors import ImageNeverPull, InvalidReference
 
 
 async def pull(
@@ -46,8 +46,25 @@ def _failed(
     now = tools.clock()
     reason = getattr(error, "reason", "ErrImagePull")
     container.pull_backoff = container.pull_backoff.next(now, now)
-    container.pull_failure = Failure(reason, str(error), now, now + container.pull_backoff.delay)
-    what = "parse" if isinstance(error, InvalidReference) else "pull"
-    tools.events.pod(pod, "Warning", "Failed", f'Failed to {what} image "{reference}": {error}', container.name)
-    tools.events.pod(pod, "Warning", "Failed", f"Error: {reason}", container.name)
-    tools.events.pod(pod, "Normal", "BackOff", f'Back-off pulling image "{reference}"', container.name)
+    message = _message(reference, error)
+    container.pull_failure = Failure(reason, message, now, now + container.pull_backoff.delay)
+    events: list[tuple[str, str, str]] = [("Warning", "Failed", f"Error: {reason}")]
+    if isinstance(error, InvalidReference):
+        events.insert(0, ("Warning", "InspectFailed", message))
+    elif isinstance(error, ImageNeverPull):
+        events.insert(0, ("Warning", "ErrImageNeverPull", message))
+    else:
+        events.insert(0, ("Warning", "Failed", f'Failed to pull image "{reference}": {message}'))
+        events.append(("Normal", "BackOff", f'Back-off pulling image "{reference}"'))
+        events.append(("Warning", "Failed", "Error: ImagePullBackOff"))
+    for kind, why, text in events:
+        tools.events.pod(pod, kind, why, text, container.name)
+
+
+def _message(reference: str, error: ImageError) -> str:
+    if isinstance(error, InvalidReference):
+        parsing = f'couldn\'t parse image name "{reference}": invalid reference format: {error}'
+        return f'Failed to apply default image tag "{reference}": {parsing}'
+    if isinstance(error, ImageNeverPull):
+        return f'Container image "{reference}" is not present with pull policy of Never'
+    return str(error)

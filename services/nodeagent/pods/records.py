@@ -50,13 +50,17 @@ class Failure:
 
 @dataclass(slots=True)
 class Stop:
-    """A container on its way down. `deadline` (unix seconds) is when SIGKILL is due."""
+    """A container on its way down. `deadline` (unix seconds) is when SIGKILL is due.
+
+    `extended`: the deadline was put off once, for a container that had not heard its stop signal by then.
+    """
 
     reason: str
     deadline: float
     pre_stop_done: bool = False
     signalled: bool = False
     killed: bool = False
+    extended: bool = False
 
 
 @dataclass(slots=True)
@@ -64,6 +68,7 @@ class ContainerRecord:
     """One container of a pod over all its attempts; attempt -1 means it never started.
 
     `resources` are those that the present attempt has, `allocated` those that the node has granted (None: not yet).
+    `trouble` is why the present attempt could not begin its work; it is shown for a while after its end.
     """
 
     name: str
@@ -91,6 +96,7 @@ class ContainerRecord:
     pull_failure: Failure | None = None
     start_failure: Failure | None = None
     resize_failure: Failure | None = None
+    trouble: Failure | None = None
     post_start_done: bool = True
     stop_signal: str = "SIGTERM"
     kill_reason: str = ""
@@ -131,6 +137,7 @@ _VOLATILE = (
     "pull_failure",
     "start_failure",
     "resize_failure",
+    "trouble",
     "post_start_done",
     "stop_signal",
     "kill_reason",

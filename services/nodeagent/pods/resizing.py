@@ -13,6 +13,7 @@ from services.nodeagent.pods.grants import desired, granted_pod, needs_restart
 from services.nodeagent.pods.records import ContainerRecord, Failure
 from services.nodeagent.pods.setting import PodSetting
 from shared.errors import RuntimeFailure
+from shared.objects import quantities
 
 RETRY_S = 10.0
 
@@ -45,18 +46,21 @@ async def resize(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any]
 
 def _refusal(tools: Facilities, pod: Mapping[str, Any]) -> tuple[str, str] | None:
     """(reason, message) if the node cannot grant it now (Deferred) or ever (Infeasible)."""
-    alone = admission.admit(pod, (), tools.node.allocatable)
-    if alone is not None:
-        return "Infeasible", alone[1].replace("Pod was rejected: ", "")
+    for name in ("memory", "cpu"):
+        requested, capacity = admission.request(pod, name), quantities.milli(tools.node.allocatable[name])
+        if requested > capacity:
+            unit = 1 if name == "cpu" else 1000
+            amounts = f"requested: {requested // unit}, capacity: {capacity // unit}"
+            return "Infeasible", f"Node didn't have enough capacity: {name}, {amounts}"
     together = tools.admit(pod)
-    return None if together is None else ("Deferred", together[1].replace("Pod was rejected: ", ""))
+    return None if together is None else ("Deferred", together[1])
 
 
 async def _apply(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any], container: ContainerRecord) -> None:
     """The pod's own group grows before its container's does, and shrinks after it."""
     sandbox = sandbox_id(setting.record.uid, setting.record.sandbox_attempt)
     whole = resources.pod_resources(granted_pod(setting.pod, setting.record))
-    own = resources.container_resources(spec)
+    own = resources.container_resources(setting.pod, spec)
     grows = _memory(spec.get("resources") or {}) >= _memory(container.resources)
     if grows:
         await tools.runtime.update_sandbox_resources(sandbox, whole)
@@ -66,7 +70,7 @@ async def _apply(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any]
 
 
 def _memory(amounts: Mapping[str, Any]) -> int:
-    return resources.container_resources({"resources": amounts}).memory_bytes or 0
+    return quantities.value(str((amounts.get("limits") or {}).get("memory", "0")))
 
 
 def _fail(tools: Facilities, setting: PodSetting, container: ContainerRecord, reason: str, message: str) -> None:

@@ -19,10 +19,11 @@ MAXIMUM_SHARES = 262_144
 POD_PIDS = 16_384
 
 
-def container_resources(spec: Mapping[str, Any]) -> Resources:
-    """Limits of one container."""
+def container_resources(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> Resources:
+    """Limits of one container; where it has none, those of the pod (KEP-2837), so that it sees what it may use."""
     resources = spec.get("resources") or {}
-    result = _resources(resources.get("requests") or {}, resources.get("limits") or {})
+    whole = (pod["spec"].get("resources") or {}).get("limits") or {}
+    result = _resources(resources.get("requests") or {}, {**whole, **(resources.get("limits") or {})})
     result.oom_group = True  # as kubelet's default: half a container is worse than none
     return result
 

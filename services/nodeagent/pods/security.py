@@ -10,6 +10,7 @@ from typing import Any
 from services.nodeagent import users
 from services.nodeagent.environment import ConfigurationError
 from services.nodeagent.images.model import Image
+from services.nodeagent.pods import specs
 from services.nodeagent.runtime.model import Capabilities
 
 
@@ -47,7 +48,7 @@ def security(pod: Mapping[str, Any], spec: Mapping[str, Any], image: Image) -> S
     if context.get("runAsNonRoot") and run_as is None and not users.is_numeric(image.config.user):
         raise ConfigurationError(
             f"container has runAsNonRoot and image has non-numeric user ({image.config.user.partition(':')[0]}), "
-            "cannot verify user is non-root"
+            f"cannot verify user is non-root ({_place(pod, spec)})"
         )
     identity = users.resolve(
         image.layers,
@@ -59,7 +60,7 @@ def security(pod: Mapping[str, Any], spec: Mapping[str, Any], image: Image) -> S
     )
     if context.get("runAsNonRoot") and identity.uid == 0:
         source = "container's runAsUser breaks non-root policy" if run_as is not None else "image will run as root"
-        raise ConfigurationError(f"container has runAsNonRoot and {source} (container: {spec['name']})")
+        raise ConfigurationError(f"container has runAsNonRoot and {source} ({_place(pod, spec)})")
     privileged = bool(context.get("privileged"))
     capabilities = context.get("capabilities") or {}
     return Security(
@@ -72,6 +73,10 @@ def security(pod: Mapping[str, Any], spec: Mapping[str, Any], image: Image) -> S
         unmasked_proc=context.get("procMount") == "Unmasked",
         seccomp_file=_seccomp_file(context, privileged),
     )
+
+
+def _place(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    return f'pod: "{specs.place(pod)}", container: {spec["name"]}'
 
 
 def _seccomp(context: Mapping[str, Any], privileged: bool) -> str:

@@ -50,6 +50,11 @@ def grace_seconds(pod: Mapping[str, Any]) -> float:
     return DEFAULT_GRACE_S if value is None else float(value)
 
 
+def comes_back_after_failure(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Whether a container that is killed because it failed is started again, as far as one can tell beforehand."""
+    return (spec.get("restartPolicy") or restart_policy(pod)) != "Never"
+
+
 def restarts(pod: Mapping[str, Any], spec: Mapping[str, Any], ended: Termination) -> bool:
     """Whether an app container that ended like this is started again."""
     policy = spec.get("restartPolicy") or restart_policy(pod)
@@ -103,6 +108,12 @@ def qos_class(pod: Mapping[str, Any]) -> str:
 
 def _is_zero(quantity: object) -> bool:
     return quantity is None or str(quantity) in ("", "0")
+
+
+def place(pod: Mapping[str, Any]) -> str:
+    """The pod as kubelet's texts name it: `name_namespace(uid)`."""
+    metadata = pod["metadata"]
+    return f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
 
 
 def generation(pod: Mapping[str, Any]) -> int:

@@ -64,7 +64,7 @@ async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any],
     _make_files(setting, built, container)
     write_pod_document(setting, tools.node.name)
     tools.images.hold(image.id, container.container_id)
-    tools.events.pod(pod, "Normal", "Created", f"Created container: {name}", name)
+    tools.events.pod(pod, "Normal", "Created", "Container created", name)
     try:
         state = await _begin(tools, setting, built, images)
     except StartError as exc:
@@ -82,7 +82,7 @@ async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any],
     for warning in state.warnings:
         tools.events.pod(pod, "Warning", "ContainerDegraded", warning, name)
     if images is None:
-        tools.events.pod(pod, "Normal", "Started", f"Started container {name}", name)
+        tools.events.pod(pod, "Normal", "Started", "Container started", name)
 
 
 async def _begin(tools: Facilities, setting: PodSetting, built: ContainerSpec, images: Path | None) -> ContainerState:
@@ -141,6 +141,7 @@ def _broke(tools: Facilities, pod: Mapping[str, Any], container: ContainerRecord
     if container.phase is not Phase.EXITED:
         ended = Termination(container.container_id, START_ERROR_CODE, "StartError", 0.0, now, message=str(error))
         apply.exited(container, ended)
+    container.trouble = Failure("RunContainerError", str(error), now)
     tools.events.pod(pod, "Warning", "Failed", f"Error: {error}", container.name)
 
 

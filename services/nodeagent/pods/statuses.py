@@ -61,6 +61,8 @@ def container_status(
     ordinary_init = is_init and not specs.is_sidecar(spec)
     state, last = _states(pod, record, spec, container, now)
     ready = is_ready(spec, container, result)
+    if any(s["name"] == name for s in specs.ephemeral_containers(pod)):
+        ready = False  # no traffic is ever meant for it
     if ordinary_init:
         ended = state.get("terminated")
         ready = ended is not None and ended["exitCode"] == 0
@@ -123,12 +125,19 @@ def waiting_reason(
 ) -> dict[str, Any] | None:
     """The waiting state of a container that is to start again or could not start, None if nothing holds it."""
     if container.phase is Phase.EXITED and container.termination is not None:
-        until = container.backoff.until(container.termination.finished_at)
+        ended = container.termination.finished_at
+        if (
+            (trouble := container.trouble) is not None
+            and now < ended + ERROR_SHOWN_S
+            and _restarts(pod, spec, container)
+        ):
+            return _waiting(trouble.reason, trouble.message)
+        until = container.backoff.until(ended)
         if now < until and _restarts(pod, spec, container):
-            place = f"{pod['metadata']['name']}_{pod['metadata']['namespace']}({pod['metadata']['uid']})"
             delay = duration(container.backoff.delay)
             return _waiting(
-                "CrashLoopBackOff", f"back-off {delay} restarting failed container={spec['name']} pod={place}"
+                "CrashLoopBackOff",
+                f"back-off {delay} restarting failed container={spec['name']} pod={specs.place(pod)}",
             )
     if container.pull_failure is not None:
         return _pull_waiting(spec, container.pull_failure, now)

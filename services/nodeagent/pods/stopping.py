@@ -5,7 +5,8 @@ from services.nodeagent.pods.instructions import RunPreStop, SignalContainer, Su
 from services.nodeagent.pods.records import ContainerRecord
 from services.nodeagent.pods.view import Plan, View
 
-# kubelet's minimumGracePeriodInSeconds: even a forced stop leaves a moment to exit cleanly.
+# kubelet's minimumGracePeriodInSeconds: even a forced stop leaves a moment to exit cleanly, and so does a preStop hook,
+# or another container that had to go first, which took all the time that there was.
 MINIMUM_GRACE_S = 2.0
 
 
@@ -18,7 +19,7 @@ def advance_stop(view: View, plan: Plan, name: str, container: ContainerRecord) 
         plan.add(SuspendContainer(name, False))
         return
     if view.now >= stop.deadline:
-        plan.add(SignalContainer(name, kill=True))
+        plan.add(SignalContainer(name, kill=stop.signalled or view.record.awaiting or bool(view.record.checkpoint)))
         return
     plan.wake(stop.deadline)
     if stop.signalled:

@@ -269,7 +269,7 @@ class PodWorker:
 
     def _tell_back_off(self) -> None:
         """One event for each attempt that has to wait for its back-off."""
-        record, layout = self.record, self.setting.layout
+        record = self.record
         for spec in specs.every_container(self.pod):
             name, container = spec["name"], record.container(spec["name"])
             if container.termination is None or (name, container.attempt) in self._told or record.deleted:
@@ -277,8 +277,7 @@ class PodWorker:
             state = self.container_status(name)["state"].get("waiting") or {}
             if state.get("reason") == "CrashLoopBackOff":
                 self._told.add((name, container.attempt))
-                place = f"{layout.name}_{layout.namespace}({record.uid})"
-                text = f"Back-off restarting failed container {name} in pod {place}"
+                text = f"Back-off restarting failed container {name} in pod {specs.place(self.pod)}"
                 self._tools.events.pod(self.pod, "Warning", "BackOff", text, name)
 
     def _save(self) -> None:

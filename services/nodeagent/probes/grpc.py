@@ -19,20 +19,22 @@ class GrpcFailure(Exception):
     """The service is not serving, or did not answer as a health service does."""
 
 
-async def check(host: str, port: int, service: str) -> None:
-    """Return if `service` ("" for the server as a whole) is SERVING; the caller sets the time limit.
+async def check(host: str, port: int, service: str, limit: str) -> None:
+    """Return if `service` ("" for the server as a whole) is SERVING; the caller sets the time limit, `limit` as text.
 
     Raises GrpcFailure.
     """
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError as exc:
-        raise GrpcFailure(f'timeout: failed to connect service "{host}:{port}": {exc}') from exc
+        # Go's client goes on dialling until its time is up
+        why = f"within {limit}: context deadline exceeded"
+        raise GrpcFailure(f'timeout: failed to connect service "{host}:{port}" {why}') from exc
     try:
         writer.write(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + _question(f"{host}:{port}", service))
         status = await _answer(reader, writer)
     except (OSError, asyncio.IncompleteReadError) as exc:
-        raise GrpcFailure(f'failed to connect service "{host}:{port}": connection closed') from exc
+        raise GrpcFailure(f'error: failed to connect service at "{host}:{port}": connection closed') from exc
     finally:
         writer.transport.abort()
     if status != 1:
@@ -97,7 +99,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         elif kind in (_RST_STREAM, _GOAWAY):
             raise GrpcFailure("the server refused the call")
         if kind in (_DATA, _HEADERS) and stream == 1 and flags & _END_STREAM:
-            raise GrpcFailure("the server does not implement the grpc health protocol (grpc.health.v1.Health)")
+            raise GrpcFailure("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)")
 
 
 def _status(message: bytes) -> int:

@@ -32,15 +32,21 @@ class Target:
             return self.ports[str(value)]
         if str(value).isdecimal():
             return int(str(value))
-        raise ValueError(f"couldn't find port: {value}")
+        raise ValueError(f'strconv.Atoi: parsing "{value}": invalid syntax')
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether a check succeeded, and what to tell the user if not."""
+    """Whether a check succeeded, and what to tell the user if not.
+
+    `unknown`: it could not be carried out, which says nothing about the container. `output` is what a command printed,
+    None for other checks.
+    """
 
     success: bool
     message: str = ""
+    unknown: bool = False
+    output: str | None = None
 
 
 class Executor(Protocol):
@@ -59,13 +65,15 @@ class Prober:
         """Carry out a probe's or lifecycle handler's action. Never raises but for cancellation."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._act(action, target)
+                return await self._act(action, target, timeout_s)
         except TimeoutError:
             return Outcome(False, self._late(action, target, timeout_s))
-        except (http.HttpFailure, grpc.GrpcFailure, RuntimeFailure, OSError, ValueError) as exc:
+        except (http.HttpFailure, grpc.GrpcFailure, OSError) as exc:
             return Outcome(False, str(exc))
+        except (RuntimeFailure, ValueError) as exc:
+            return Outcome(False, str(exc), unknown=True)
 
-    async def _act(self, action: Mapping[str, Any], target: Target) -> Outcome:
+    async def _act(self, action: Mapping[str, Any], target: Target, timeout_s: float) -> Outcome:
         if action.get("exec"):
             return await self._exec(action["exec"].get("command") or [], target)
         if action.get("httpGet"):
@@ -73,7 +81,8 @@ class Prober:
         if action.get("tcpSocket"):
             return await _tcp(action["tcpSocket"], target)
         if action.get("grpc"):
-            await grpc.check(target.address, int(action["grpc"]["port"]), action["grpc"].get("service") or "")
+            service = action["grpc"].get("service") or ""
+            await grpc.check(target.address, int(action["grpc"]["port"]), service, seconds(timeout_s))
             return Outcome(True)
         return Outcome(False, "missing probe handler")
 
@@ -92,16 +101,26 @@ class Prober:
                 code = await session.wait()
                 await drain(session)
         text = output.decode(errors="replace")
-        return Outcome(code == 0, text or f"command {list(command)} exited with {code}")
+        return Outcome(code == 0, f"command '{' '.join(command)}' exited with {code}: {text}", output=text)
 
     @staticmethod
     def _late(action: Mapping[str, Any], target: Target, timeout_s: float) -> str:
         if action.get("exec"):
-            return f"command {action['exec'].get('command')} timed out after {timeout_s:g} s"
+            command = " ".join(action["exec"].get("command") or ())
+            return f'command timed out: "{command}" timed out after {seconds(timeout_s)}'
         if action.get("httpGet"):
             url = _url(action["httpGet"], target)
             return f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
-        return f"no answer from {target.address} within {timeout_s:g} s"
+        if action.get("grpc"):
+            return f"timeout: health rpc did not complete within {seconds(timeout_s)}"
+        tcp = action.get("tcpSocket") or {}
+        return f"dial tcp {tcp.get('host') or target.address}:{target.port(tcp.get('port', 0))}: i/o timeout"
+
+
+def seconds(value: float) -> str:
+    """A time limit as Go prints a time.Duration below an hour: 1s, 1m30s."""
+    minutes, rest = divmod(value, 60)
+    return f"{int(minutes)}m{rest:g}s" if minutes else f"{rest:g}s"
 
 
 def _url(action: Mapping[str, Any], target: Target) -> str:

@@ -72,7 +72,7 @@ class ContainerProbes:
             if kind == "readiness" or not self._liveness_off:
                 outcome = await self._prober.check(probe, self.target, timing.timeout)
                 self._on_outcome(kind, outcome)
-                settled = streak.observe(outcome.success)
+                settled = None if outcome.unknown else streak.observe(outcome.success)
                 if settled is not None:
                     self._settle(kind, settled)
                     if kind == "startup" or (kind == "liveness" and not settled):

@@ -29,10 +29,14 @@ def prepare(source: Mapping[str, Any]) -> Path:
         return path
     if kind not in _CHECKS:
         raise ConfigurationError(f'hostPath type "{kind}" is not known')
-    if kind == "DirectoryOrCreate" and not path.exists():
-        path.mkdir(parents=True, mode=0o755)
-    if kind == "FileOrCreate" and not path.exists():
-        path.touch(mode=0o644)
+    try:
+        if kind == "DirectoryOrCreate" and not path.exists():
+            path.mkdir(parents=True, mode=0o755)
+        if kind == "FileOrCreate" and not path.exists():
+            path.touch(mode=0o644)
+    except OSError as exc:
+        word = "open" if kind == "FileOrCreate" else "mkdir"
+        raise ConfigurationError(f"{word} {path}: {os.strerror(exc.errno or 0).lower()}") from exc
     check, word = _CHECKS[kind]
     try:
         mode = path.stat().st_mode

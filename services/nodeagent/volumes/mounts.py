@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from services.nodeagent.environment import ConfigurationError, expand
+from services.nodeagent.environment import ConfigurationError, expand, unknown
 from services.nodeagent.runtime.model import Mount
 
 _PROPAGATION = {"None": "private", "HostToContainer": "slave", "Bidirectional": "shared"}
@@ -33,9 +33,9 @@ def container_mounts(
             raise ConfigurationError(f'volume "{name}" of container "{spec["name"]}" does not exist')
         sub_path = str(mount.get("subPath") or "")
         if mount.get("subPathExpr"):
+            if missing := unknown(mount["subPathExpr"], environment):
+                raise ConfigurationError(f'missing value for "{missing}"')
             sub_path = expand(mount["subPathExpr"], environment)
-            if "$(" in sub_path:
-                raise ConfigurationError(f"subPathExpr {mount['subPathExpr']} names an unknown variable")
         if sub_path.startswith("/") or ".." in PurePosixPath(sub_path).parts:
             raise ConfigurationError(f'subPath "{sub_path}" must be relative and not contain ".."')
         result.append(

@@ -18,6 +18,10 @@ from services.nodeagent.environment import (
 
 DEFAULT_MODE = 0o644
 _GROUP_READ = 0o440
+_MISSING_KEY = {
+    "configmaps": "configmap references non-existent config key",
+    "secrets": "references non-existent secret key",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def object_files(
         if item["key"] in data:
             files[checked_path(item["path"])] = File(data[item["key"]], _mode(item, default_mode))
         elif not optional:
-            raise ConfigurationError(f"{kind[:-1]} references non-existent key: {item['key']}")
+            raise ConfigurationError(f"{_MISSING_KEY[kind]}: {item['key']}")
     return files
 
 

@@ -333,7 +333,7 @@ async def test_a_resize_beyond_the_node_is_pending_and_can_be_taken_back(node):
     resize(node, **amounts("100", "32Mi"))
     pending = await eventually(lambda: condition(node, "PodResizePending"), "the condition")
     assert pending["reason"] == "Infeasible"
-    assert "Node didn't have enough resource: cpu" in pending["message"]
+    assert "Node didn't have enough capacity: cpu" in pending["message"]
     assert node.status()["containerStatuses"][0]["resources"] == amounts("100m", "32Mi")
     resize(node, **amounts("100m", "32Mi"))
     await eventually(lambda: condition(node, "PodResizePending") is None, "its end")
@@ -342,7 +342,7 @@ async def test_a_resize_beyond_the_node_is_pending_and_can_be_taken_back(node):
 async def test_a_resize_waits_for_room(node):
     node.create(pod(shell("web", "exec sleep 1000", resources=amounts("100m", "32Mi"))))
     await node.wait_phase("Running")
-    node.admission = lambda pod: ("OutOfcpu", "Pod was rejected: Node didn't have enough resource: cpu")
+    node.admission = lambda pod: ("OutOfcpu", "Node didn't have enough resource: cpu")
     resize(node, **amounts("200m", "32Mi"))
     pending = await eventually(lambda: condition(node, "PodResizePending"), "the condition")
     assert (pending["reason"], pending["message"]) == ("Deferred", "Node didn't have enough resource: cpu")

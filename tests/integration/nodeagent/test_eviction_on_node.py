@@ -155,7 +155,10 @@ async def test_under_pressure_a_best_effort_pod_is_not_taken_in(node):
     node.admission = found.admit
     node.create(named("late", "sleep 1000", "u9"))
     status = await node.wait_phase("Failed", "late")
-    assert (status["reason"], status["message"]) == ("Evicted", "The node had condition: [MemoryPressure]. ")
+    assert (status["reason"], status["message"]) == (
+        "Evicted",
+        "Pod was rejected: The node had condition: [MemoryPressure]. ",
+    )
 
 
 def test_the_levels_of_this_machine_are_plausible(tmp_path):

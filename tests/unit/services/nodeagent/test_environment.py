@@ -226,3 +226,10 @@ def test_a_file_that_is_too_large_is_refused(volume, tmp_path):
     (tmp_path / "d/env").write_text("A=" + "x" * (128 << 10))
     with pytest.raises(ConfigurationError, match="larger than"):
         environment(from_file(), volumes=volume)
+
+
+def test_an_absent_limit_is_that_of_the_pod_if_it_has_one():
+    spec = container("c")
+    whole = pod(spec, resources={"limits": {"cpu": "2"}})
+    assert resource_field(whole, spec, {"resource": "limits.cpu"}, NODE) == "2"
+    assert resource_field(whole, spec, {"resource": "limits.memory", "divisor": "1Gi"}, NODE) == "8"

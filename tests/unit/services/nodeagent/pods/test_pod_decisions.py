@@ -443,12 +443,25 @@ def test_pre_stop_comes_before_the_signal():
     assert life.finish_job("pre-stop/web") == [SignalContainer("web", kill=False)]
 
 
-def test_a_pre_stop_that_hangs_does_not_outlive_the_grace_period():
+def test_a_pre_stop_that_hangs_leaves_the_container_a_moment_after_the_grace_period():
     life = PodLife(pod(container("web", lifecycle={"preStop": {"exec": {"command": ["x"]}}})))
     life.settle()
     life.held_jobs = {"pre-stop/web"}
     life.delete(grace=3)
+    assert life.wake() == [SignalContainer("web", kill=False)]
+    assert (life.now, life.wake_at) == (START + 3, START + 5)
     assert life.wake() == [SignalContainer("web", kill=True)]
+
+
+def test_sidecars_whose_pod_used_up_its_time_hear_their_signal_all_the_same():
+    life = PodLife(pod(container("web"), initContainers=[container("side", restartPolicy="Always")]))
+    life.settle()
+    life.delete(grace=3)
+    assert SignalContainer("web", kill=True) in life.wake()
+    assert SignalContainer("side", kill=False) in life.done
+    assert SignalContainer("side", kill=True) not in life.done
+    life.exit("web", 137)
+    assert life.wake() == [SignalContainer("side", kill=True)]
 
 
 def test_containers_after_a_post_start_hook_wait_for_it():
@@ -479,10 +492,10 @@ def test_a_failed_liveness_probe_restarts_the_container():
 
 
 def test_a_probe_may_have_its_own_grace_period():
-    life = PodLife(pod(container("web", livenessProbe={"terminationGracePeriodSeconds": 1})))
+    life = PodLife(pod(container("web", livenessProbe={"terminationGracePeriodSeconds": 5})))
     life.settle()
     life.probe("web", liveness=False)
-    assert life.wake_at == START + 1
+    assert life.wake_at == START + 5
 
 
 def test_a_failed_startup_probe_of_a_pod_that_never_restarts_ends_it():

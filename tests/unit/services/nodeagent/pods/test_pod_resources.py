@@ -3,8 +3,10 @@
 import pytest
 
 from services.nodeagent.pods import resources
-from services.nodeagent.pods.admission import admit, request
+from services.nodeagent.pods.admission import admit, request, secure
 from tests.fakes.podlife import container, pod
+
+POD = pod()
 
 
 def needs(requests=None, limits=None):
@@ -12,18 +14,25 @@ def needs(requests=None, limits=None):
 
 
 def test_shares_come_from_the_request_and_quota_from_the_limit():
-    result = resources.container_resources(container("c", **needs({"cpu": "250m"}, {"cpu": "1500m", "memory": "64Mi"})))
+    asked = needs({"cpu": "250m"}, {"cpu": "1500m", "memory": "64Mi"})
+    result = resources.container_resources(POD, container("c", **asked))
     assert (result.cpu_shares, result.cpu_quota_us, result.cpu_period_us) == (256, 150_000, 100_000)
     assert result.memory_bytes == 64 << 20
 
 
 def test_a_container_without_a_request_gets_the_least_shares_and_no_limit():
-    result = resources.container_resources(container("c"))
+    result = resources.container_resources(POD, container("c"))
     assert (result.cpu_shares, result.cpu_quota_us, result.memory_bytes) == (2, None, None)
 
 
+def test_a_container_without_limits_sees_those_of_its_pod():
+    whole = pod(**needs({}, {"cpu": "1", "memory": "64Mi"}))
+    result = resources.container_resources(whole, container("c", **needs({}, {"memory": "10Mi"})))
+    assert (result.cpu_quota_us, result.memory_bytes) == (100_000, 10 << 20)
+
+
 def test_the_smallest_quota_is_a_millisecond():
-    assert resources.container_resources(container("c", **needs({}, {"cpu": "1m"}))).cpu_quota_us == 1000
+    assert resources.container_resources(POD, container("c", **needs({}, {"cpu": "1m"}))).cpu_quota_us == 1000
 
 
 def test_the_pod_s_limit_is_the_sum_if_every_container_has_one():
@@ -82,3 +91,26 @@ def test_the_number_of_pods_is_bounded():
     room = {"cpu": "1", "memory": "1Gi", "pods": "1", "ephemeral-storage": "1Gi"}
     reason, _ = admit(pod(container("a")), [pod(container("b"))], room)
     assert reason == "OutOfpods"
+
+
+@pytest.mark.parametrize(
+    ("taken", "free"),
+    [
+        ({"hostPort": 80}, False),
+        ({"hostPort": 80, "protocol": "UDP"}, True),
+        ({"hostPort": 80, "hostIP": "127.0.0.1"}, False),
+        ({"hostPort": 81}, True),
+    ],
+)
+def test_a_port_of_the_node_is_given_once(taken, free):
+    room = {"cpu": "1", "memory": "1Gi", "pods": "110", "ephemeral-storage": "1Gi"}
+    wanting = pod(container("a", ports=[{"containerPort": 80, "hostPort": 80}]))
+    refused = admit(wanting, [pod(container("b", ports=[{"containerPort": 80, **taken}]))], room)
+    assert (refused is None) == free
+    assert free or refused[0] == "NodePorts"
+
+
+def test_claims_for_devices_are_refused():
+    reason, message = secure(pod(container("a"), resourceClaims=[{"name": "gpu", "resourceClaimName": "gpu"}]))
+    assert reason == "UnexpectedAdmissionError"
+    assert "spec.resourceClaims is not supported" in message

@@ -226,3 +226,41 @@ def test_a_patch_leaves_conditions_of_others_alone():
 def test_a_new_address_replaces_the_old_one():
     patch = status_patch({"podIPs": [{"ip": "10.0.0.1"}]}, {"podIPs": [{"ip": "10.0.0.2"}]})
     assert patch == {"podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.2"}]}
+
+
+def test_a_container_whose_program_cannot_be_run_says_so_before_its_back_off():
+    life = PodLife(pod(container("web")))
+    life.settle()
+    life.exit("web", 128, reason="StartError")
+    life.exit("web", 128, reason="StartError")
+    life.record.container("web").trouble = Failure("RunContainerError", "exec: no such file", life.now)
+    life.settle()
+    assert life.container_status("web")["state"]["waiting"] == {
+        "reason": "RunContainerError",
+        "message": "exec: no such file",
+    }
+    life.wake()
+    assert life.container_status("web")["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+
+
+def test_a_container_that_restarts_by_its_own_policy_keeps_its_pod_running():
+    rule = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
+    once, ruled = {"restartPolicy": "OnFailure"}, {"restartPolicy": "Never", "restartPolicyRules": [rule]}
+    for fields, code in ((once, 1), (ruled, 42)):
+        life = PodLife(pod(container("web", **fields), restartPolicy="Never"))
+        life.settle()
+        life.exit("web", code)
+        life.exit("web", code)
+        assert life.status()["phase"] == "Running"
+        life.wake()
+        life.exit("web", 0)
+        assert life.status()["phase"] == "Succeeded"
+
+
+def test_a_container_for_debugging_is_never_ready():
+    life = PodLife(pod(container("web")))
+    life.pod["spec"]["ephemeralContainers"] = [container("debug")]
+    life.settle()
+    (debug,) = life.status()["ephemeralContainerStatuses"]
+    assert "running" in debug["state"]
+    assert not debug["ready"]

@@ -133,8 +133,9 @@ async def test_an_open_port_is_success_and_a_closed_one_is_not(unused_port):
     assert outcome.message == f"dial tcp 127.0.0.1:{unused_port}: connect: connection refused"
 
 
-async def test_an_unknown_port_name_is_a_failure():
-    assert (await check({"tcpSocket": {"port": "nope"}}, 0)).message == "couldn't find port: nope"
+async def test_an_unknown_port_name_says_nothing_about_the_container():
+    outcome = await check({"tcpSocket": {"port": "nope"}}, 0)
+    assert outcome == Outcome(False, 'strconv.Atoi: parsing "nope": invalid syntax', unknown=True)
 
 
 def frame(kind, flags, stream, payload):
@@ -165,7 +166,7 @@ async def test_a_server_without_the_health_service_is_a_failure():
     answer = frame(4, 0, 0, b"") + frame(1, 5, 1, b"\x88")
     async with Server(answer, until=frame(0, 1, 1, b"\0\0\0\0\0")) as server:
         with pytest.raises(grpc.GrpcFailure, match="does not implement"):
-            await grpc.check("127.0.0.1", server.port, "")
+            await grpc.check("127.0.0.1", server.port, "", "1s")
 
 
 def test_named_ports_are_found():
@@ -203,7 +204,8 @@ class Checks:
 
     async def check(self, action, target, timeout_s):
         self.seen.append(action["kind"])
-        return Outcome(self.outcomes.get(action["kind"], True))
+        outcome = self.outcomes.get(action["kind"], True)
+        return Outcome(bool(outcome), unknown=outcome is None)
 
 
 async def probes(checks, *, started=False, **kinds):
@@ -239,6 +241,17 @@ async def test_a_failed_startup_probe_settles_and_stops():
         probed.start(group)
     assert probed.result.startup is False
     assert changed == [1]
+
+
+async def test_a_check_that_could_not_be_carried_out_is_not_counted():
+    checks = Checks(liveness=None)
+    probed, _, _ = await probes(checks, liveness={"failureThreshold": 1})
+    async with asyncio.TaskGroup() as group:
+        probed.start(group)
+        await eventually(lambda: len(checks.seen) > 5, "checks")
+        assert probed.result.liveness is None
+        checks.outcomes["liveness"] = False
+    assert probed.result.liveness is False
 
 
 async def test_the_initial_delay_and_the_period_are_kept():

@@ -46,7 +46,7 @@ def test_a_missing_object_is_named():
 
 def test_a_missing_key_is_named():
     source = {"name": "m", "items": [{"key": "nope", "path": "x"}]}
-    with pytest.raises(ConfigurationError, match="non-existent key: nope"):
+    with pytest.raises(ConfigurationError, match="configmap references non-existent config key: nope"):
         files(source, m=MAP)
     assert files({**source, "optional": True}, m=MAP) == {}
 
@@ -183,3 +183,15 @@ def test_a_mount_that_makes_no_sense_is_refused(tmp_path, entry):
 def test_propagation_is_passed_on(tmp_path):
     [mount] = mounts(tmp_path, {"name": "v", "mountPath": "/a", "mountPropagation": "Bidirectional"})
     assert mount.propagation == "shared"
+
+
+def test_a_file_whose_directory_is_not_there_cannot_be_made(tmp_path):
+    path = tmp_path / "none" / "file"
+    with pytest.raises(ConfigurationError, match=f"open {path}: no such file or directory"):
+        hostpath.prepare({"path": str(path), "type": "FileOrCreate"})
+
+
+def test_a_sub_path_names_the_variable_that_is_missing(tmp_path):
+    mounting = container("c", volumeMounts=[{"name": "v", "mountPath": "/v", "subPathExpr": "$(A)/$$(B)/$(NOPE)"}])
+    with pytest.raises(ConfigurationError, match='missing value for "NOPE"'):
+        container_mounts(mounting, {"v": tmp_path}, {"A": "a"}, frozenset())
