@@ -7,6 +7,7 @@ over another (auto_da_alloc, ext4(5)). Exchanging the two names and removing the
 import contextlib
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from shared.kernel import syscalls
 def write(path: Path, document: Any, *, durable: bool = False, mode: int = 0o600) -> None:
     """Replace `path`; with `durable` it also survives a power failure at any moment after the return."""
     directory, name = os.path.split(path)
-    partial = f"{directory}/.{name}.partial"
+    # two threads may be at the same document, and neither may take the other's half for its own
+    own = "" if threading.current_thread() is threading.main_thread() else f".{threading.get_ident()}"
+    partial = f"{directory}/.{name}{own}.partial"
     data = memoryview(json.dumps(document, separators=(",", ":")).encode())
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,20 @@ def test_a_file_system_that_cannot_exchange_names_has_them_replaced(
     for number in range(2):
         stored.write(tmp_path / "record.json", number)
         assert stored.read(tmp_path / "record.json") == number
+
+
+def test_threads_that_write_one_document_do_not_get_into_each_other_s_way(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+
+    def write(number: int) -> None:
+        for _ in range(50):
+            stored.write(path, [number] * 1000, durable=number == 0)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(write, number) for number in range(3)]:
+            done.result()
+    assert stored.read(path) in [[number] * 1000 for number in range(3)]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
 
 
 def test_a_damaged_document_is_as_none(tmp_path: Path) -> None:
