@@ -36,7 +36,7 @@ from shared.bus.connection import connect
 from shared.bus.port import Bus
 from shared.bus.serve import ApiServerPort
 from shared.identity import tokens
-from shared.identity.pki import Pki, pki_directory
+from shared.identity.places import Pki, pki_directory
 from shared.identity.tokens import TokenKey
 from shared.objects.custom.catalog import Catalog
 from shared.service import Service

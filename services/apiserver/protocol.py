@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
-from aiohttp import web
 
 from shared.errors import ApiError, BadRequest
 from shared.identity.users import User
@@ -21,6 +20,8 @@ from shared.objects.registry import Resource
 from shared.state.cache import Record
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from services.apiserver.routes import Target  # which is told in terms of requests
     from services.apiserver.streaming.pipes import Pipe
 
@@ -255,7 +256,7 @@ class Upgrade:
     """A WebSocket: the protocols offered for choice, and what serves the connection once it is open."""
 
     protocols: tuple[str, ...]
-    serve: Callable[[web.WebSocketResponse], Awaitable[None]]
+    serve: "Callable[[web.WebSocketResponse], Awaitable[None]]"
 
 
 STREAM_PROTOCOL = "X-Stream-Protocol-Version"

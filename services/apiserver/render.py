@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-import yaml
 
 from services.apiserver import conversion, rows
 from services.apiserver.negotiation import Accepted
@@ -34,18 +33,10 @@ def encode(obj: Object, media: str) -> bytes:
         return json.encode(obj)
     if media == PROTOBUF:
         return protobuf.encode(obj)
-    return yaml.dump(obj, Dumper=_YamlDumper, allow_unicode=True, default_flow_style=False, width=1 << 30).encode()
+    # nearly a megabyte that a process needs only once somebody asks for YAML
+    from shared.objects import yaml
 
-
-class _YamlDumper(yaml.CSafeDumper):
-    """Text of several lines as a block, as people and the YAML of Kubernetes write it."""
-
-
-def _represent_text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_YamlDumper.add_representer(str, _represent_text)
+    return yaml.encode(obj)
 
 
 def document(outcome: Document, accepted: Accepted) -> Raw:

@@ -13,7 +13,7 @@ from shared.cli import durations
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.identity import tokens
 from shared.identity.kubeconfig import admin_kubeconfig
-from shared.identity.pki import Pki
+from shared.identity.places import Pki
 
 
 def add_parsers(commands: Any) -> None:

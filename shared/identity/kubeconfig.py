@@ -4,7 +4,8 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from shared.identity.pki import Pki, issue_client
+from shared.identity.pki import Authority, issue_client
+from shared.identity.places import Pki
 from shared.identity.users import MASTERS
 
 
@@ -12,7 +13,7 @@ def admin_kubeconfig(
     pki: Pki, server: str, *, cluster: str = "wherry", user: str = "wherry-admin", groups: Sequence[str] = (MASTERS,)
 ) -> dict[str, Any]:
     """A kubeconfig document (v1 Config) with a fresh client certificate; `server` is the URL of the API server."""
-    certificate, key = issue_client(pki.ca, user, groups)
+    certificate, key = issue_client(Authority.load(pki.directory), user, groups)
     return {
         "apiVersion": "v1",
         "kind": "Config",

@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from shared.identity.keys import load_private_key
+from shared.identity.places import Pki, pki_directory
+
 AUTHORITY_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
@@ -46,46 +49,6 @@ class Authority:
     @property
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-
-@dataclass(frozen=True, slots=True)
-class Pki:
-    """The files of one cluster's identity; every property is a path that exists."""
-
-    directory: Path
-
-    @property
-    def ca(self) -> Authority:
-        return Authority.load(self.directory)
-
-    @property
-    def ca_certificate(self) -> Path:
-        return self.directory / "ca.crt"
-
-    @property
-    def apiserver_certificate(self) -> Path:
-        return self.directory / "apiserver.crt"
-
-    @property
-    def apiserver_key(self) -> Path:
-        return self.directory / "apiserver.key"
-
-    @property
-    def nats_certificate(self) -> Path:
-        return self.directory / "nats.crt"
-
-    @property
-    def nats_key(self) -> Path:
-        return self.directory / "nats.key"
-
-    @property
-    def service_account_key(self) -> Path:
-        return self.directory / "sa.key"
-
-
-def pki_directory(data: Path) -> Path:
-    """Where the files of a data directory live."""
-    return data / "pki"
 
 
 def ensure_pki(data: Path, *, addresses: Sequence[str], names: Sequence[str]) -> Pki:
@@ -125,14 +88,6 @@ def issue_client(
     """A client certificate and key (PEM), read as Kubernetes does: common name = user, each organisation = a group."""
     certificate, key = _issue(ca, user, groups, (), (ExtendedKeyUsageOID.CLIENT_AUTH,), lifetime)
     return certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)
-
-
-def load_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Read an elliptic-curve private key; ValueError if the file holds something else."""
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{path} does not hold an elliptic-curve private key")
-    return key
 
 
 def _new_authority() -> Authority:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import Unauthorized
-from shared.identity.pki import load_private_key
+from shared.identity.keys import load_private_key
 from shared.identity.users import SERVICE_ACCOUNT_PREFIX, User, service_account_groups, service_account_name
 
 ISSUER = "https://kubernetes.default.svc"

@@ -3,9 +3,6 @@
 import base64
 import binascii
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from services.apiserver.admission.attributes import CREATE, Attributes
 from services.apiserver.failures import forbidden
 from shared.identity.users import MASTERS
@@ -21,6 +18,10 @@ def check(asked: Attributes) -> None:
     spec = asked.current.get("spec") or {}
     if asked.subresource or spec.get("signerName") != SIGNER:
         return
+    # six megabytes, and requests for certificates are rare
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     try:
         request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request", "")))
     except (ValueError, binascii.Error):

@@ -1,12 +1,14 @@
 """Listening, and all connections together: who they are of, how long they may take, and their end."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.apiserver.auth import requests
 from services.apiserver.auth.authentication import Authenticator
@@ -15,12 +17,14 @@ from services.apiserver.flow import Flow
 from services.apiserver.http.arrivals import Arrival
 from services.apiserver.http.connection import Connection
 from services.apiserver.http.gets import Gets
-from services.apiserver.http.upgrades import Upgrades
 from services.apiserver.pipeline import Pipeline
 from services.apiserver.protocol import Outcome, Request
 from services.apiserver.reclaiming import Reclaimer
 from shared.errors import ApiError
 from shared.identity.users import ANONYMOUS
+
+if TYPE_CHECKING:
+    from services.apiserver.http.upgrades import Upgrades
 
 BACKLOG = 1024
 HANDSHAKE_S = 10.0
@@ -39,7 +43,7 @@ class HttpServer:
         self._flow = flow or Flow()
         self._gets = Gets(pipeline, authenticator, self._flow)
         self._buffered = 0
-        self._upgrades = Upgrades(self)
+        self._upgrades: Upgrades | None = None
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._reclaimer = Reclaimer()
@@ -90,7 +94,8 @@ class HttpServer:
             connection.shut()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_S):
-                await self._upgrades.close(SHUTDOWN_S)
+                if self._upgrades is not None:
+                    await self._upgrades.close(SHUTDOWN_S)
                 if self._connections:
                     await self._empty.wait()
         for connection in list(self._connections):
@@ -160,6 +165,11 @@ class HttpServer:
         self._buffered -= size
 
     def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        if self._upgrades is None:
+            # aiohttp, which takes twelve megabytes: many a server never sees an upgrade
+            from services.apiserver.http.upgrades import Upgrades
+
+            self._upgrades = Upgrades(self)
         self._upgrades.take_over(transport, data)
 
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
@@ -93,7 +93,7 @@ async def _watch(http: web.BaseRequest, request: Request, outcome: Watching) -> 
     response = web.WebSocketResponse(protocols=protocols, heartbeat=HEARTBEAT_S)
 
     async def send_events() -> None:
-        with contextlib.suppress(ClientConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             async for batch in outcome.batches:
                 for one in batch:
                     await response.send_str(render.event(resource, one, accepted, request.query).decode())
@@ -137,9 +137,10 @@ async def _upgrade(http: web.BaseRequest, outcome: Upgrade) -> web.StreamRespons
 
 async def _switch(http: web.BaseRequest, outcome: ProtocolSwitch) -> web.StreamResponse:
     pipe = RawPipe(http)
+    response = web.StreamResponse(status=101, reason="Switching Protocols", headers=CIMultiDict(outcome.headers))
     instruments.LONG_RUNNING.labels("CONNECT").inc()
     try:
-        response = await pipe.open(http, outcome.headers)
+        await pipe.open(http, response)
         await outcome.serve(pipe)
     finally:
         instruments.LONG_RUNNING.labels("CONNECT").dec()

@@ -11,8 +11,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiohttp import ClientConnectionResetError
-
 from services.apiserver.streaming import spdy
 from services.apiserver.streaming.pipes import Pipe
 from services.apiserver.streaming.places import Place
@@ -55,12 +53,12 @@ class Forwarder:
 
     async def run_spdy(self) -> None:
         """Until the client leaves; it names the ports as it goes."""
-        with contextlib.suppress(ClientConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             await self._run_spdy()
 
     async def run_channels(self, ports: Sequence[int]) -> None:
         """Until the client leaves, with two channels for each port."""
-        with contextlib.suppress(ClientConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             await self._run_channels(ports)
 
     async def _run_spdy(self) -> None:
@@ -123,7 +121,7 @@ class Forwarder:
             for start in range(0, len(data), PIECE):
                 await self._pipe.send(spdy.data(pair.data, data[start : start + PIECE]))
 
-        with contextlib.suppress(ClientConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             failure = await self._exchange(pair.port, pair.inbox, emit)
             await self._pipe.send(spdy.data(pair.error, failure.encode(), finished=True))
             await self._pipe.send(spdy.data(pair.data, b"", finished=True))
@@ -153,7 +151,7 @@ class Forwarder:
         async def emit(data: bytes) -> None:
             await self._pipe.send(bytes((2 * index,)) + data)
 
-        with contextlib.suppress(ClientConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             failure = await self._exchange(port, inbox, emit)
             if failure:
                 await self._pipe.send(bytes((2 * index + 1,)) + failure.encode())
@@ -179,7 +177,7 @@ class Forwarder:
                 except StreamBroken as exc:
                     failure = f"{head}: {exc}"
                 sender.cancel()
-        except* ClientConnectionResetError as gone:
+        except* ConnectionResetError as gone:
             raise gone.exceptions[0] from None
         finally:
             await stream.close()

@@ -1,10 +1,11 @@
 """Container logs, as bytes that a node's agent sends over the bus: chunked text, or frames of a WebSocket."""
 
+from __future__ import annotations
+
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from services.apiserver.failures import bad_request, invalid
 from services.apiserver.protocol import Object, Outcome, Raw, Request, Stream, Upgrade
@@ -16,6 +17,9 @@ from shared.bus.streams import BusStream, open_stream
 from shared.errors import StreamBroken
 from shared.objects import times
 from shared.objects.validation import Cause
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 STDOUT = 1
 PLAIN = "text/plain"

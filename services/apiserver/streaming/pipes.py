@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType, web
-from multidict import CIMultiDict
+if TYPE_CHECKING:
+    from aiohttp import WSMessage, web
 
 # Bytes that wait to be handled before the client is made to wait, and below which it may go on.
 HIGH, LOW = 512 << 10, 128 << 10
 
 
 class Pipe(Protocol):
-    """Bytes both ways. `send` waits while the client does not read and raises ClientConnectionResetError."""
+    """Bytes both ways. `send` waits while the client does not read and raises ConnectionResetError."""
 
     async def receive(self) -> bytes | None:
         """Some bytes; None when the client is gone."""
@@ -30,7 +29,7 @@ class Pipe(Protocol):
 
 def payload(message: WSMessage) -> bytes:
     """What a message holds: some clients, the Python one of Kubernetes for one, send text as text."""
-    return message.data.encode() if message.type is WSMsgType.TEXT else bytes(message.data)
+    return message.data.encode() if isinstance(message.data, str) else bytes(message.data)
 
 
 def to_base64(data: bytes) -> str:
@@ -81,15 +80,14 @@ class RawPipe:
         self._paused = False
         self._wake = asyncio.Event()
 
-    async def open(self, http: web.BaseRequest, headers: Iterable[tuple[str, str]]) -> web.StreamResponse:
-        """Answer 101 with these headers; everything after belongs to the pipe."""
+    async def open(self, http: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Answer with a response of status 101; everything after belongs to the pipe."""
         # registered first: the client may write as soon as it sees the response
         parser: Any = self
         self._protocol.set_parser(parser)
-        self._response = web.StreamResponse(status=101, reason="Switching Protocols", headers=CIMultiDict(headers))
-        await self._response.prepare(http)
-        self._response.force_close()
-        return self._response
+        self._response = response
+        await response.prepare(http)
+        response.force_close()
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Called by the server's protocol; (whether it should close, what is left over)."""
@@ -121,5 +119,5 @@ class RawPipe:
 
     async def send(self, data: bytes) -> None:
         if self._ended or self._response is None:
-            raise ClientConnectionResetError("the client is gone")
+            raise ConnectionResetError("the client is gone")
         await self._response.write(data)

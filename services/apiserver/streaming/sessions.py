@@ -4,11 +4,12 @@ Channels are those of Kubernetes' remote command protocol: 0 stdin, 1 stdout, 2 
 4 terminal sizes; in v5 a message on 255 closes the channel that its byte names (KEP-4006).
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from aiohttp import ClientConnectionResetError, web
+from typing import TYPE_CHECKING
 
 from services.apiserver.failures import bad_request
 from services.apiserver.protocol import STREAM_PROTOCOL, Object, Outcome, ProtocolSwitch, Request, Upgrade
@@ -23,6 +24,9 @@ from shared.bus.port import Bus
 from shared.bus.streams import BusStream, open_stream
 from shared.errors import ApiError, Forbidden, StreamBroken
 from shared.objects import json
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 COMMAND_PROTOCOLS = (
@@ -120,7 +124,7 @@ async def relay(connection: web.WebSocketResponse, stream: BusStream) -> None:
         async with asyncio.TaskGroup() as group:
             inward = group.create_task(_inward(connection, stream), name="client to node")
             group.create_task(_outward(connection, stream, inward), name="node to client")
-    except* (ClientConnectionResetError, StreamBroken):
+    except* (ConnectionResetError, StreamBroken):
         pass
     finally:
         await stream.close()
@@ -140,7 +144,7 @@ async def _inward(connection: web.WebSocketResponse, stream: BusStream) -> None:
     await stream.close()
 
 
-async def _outward(connection: web.WebSocketResponse, stream: BusStream, inward: "asyncio.Task[None]") -> None:
+async def _outward(connection: web.WebSocketResponse, stream: BusStream, inward: asyncio.Task[None]) -> None:
     told = False
     pipe = WebSocketPipe(connection)
     try:

@@ -13,8 +13,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aiohttp import ClientConnectionResetError
-
 from services.apiserver.streaming import spdy
 from services.apiserver.streaming.pipes import Pipe
 from shared.bus.streams import BusStream
@@ -49,7 +47,7 @@ class CommandSession:
             async with asyncio.TaskGroup() as group:
                 inward = group.create_task(self._inward(), name="client to node")
                 group.create_task(self._outward(inward), name="node to client")
-        except* (ClientConnectionResetError, StreamBroken, spdy.ProtocolError) as gone:
+        except* (ConnectionResetError, StreamBroken, spdy.ProtocolError) as gone:
             log.debug("command ends: %s", gone.exceptions[0])
         finally:
             await self.stream.close()

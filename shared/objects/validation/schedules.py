@@ -6,7 +6,6 @@ The schedule's grammar and complaints are those of robfig/cron's standard parser
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -79,6 +78,9 @@ def _time_zone(name: str | None) -> list[Cause]:
         return [
             invalid(at, name, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")
         ]
+    # the time zone database, which only the rare jobs with a zone ask for
+    import zoneinfo
+
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):

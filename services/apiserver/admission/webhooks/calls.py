@@ -1,11 +1,8 @@
-"""Asking webhooks over HTTPS: connections are kept, certificates are checked against the bundle of each webhook."""
+"""Asking webhooks: the question, and what is made of the answer or of its absence."""
 
-import asyncio
-import logging
-import ssl
-from functools import lru_cache
+from __future__ import annotations
 
-import aiohttp
+from typing import TYPE_CHECKING
 
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.admission.webhooks import addresses, reviews
@@ -15,11 +12,8 @@ from services.apiserver.store import Store
 from shared.objects import json
 from shared.objects.registry import Resource
 
-log = logging.getLogger(__name__)
-
-MAX_ANSWER = 16 * 1024 * 1024
-TRIES = 3
-"""How many endpoints of a Service are tried before it counts as unreachable."""
+if TYPE_CHECKING:
+    from services.apiserver.admission.webhooks.sending import Sender
 
 
 class CallFailed(Exception):
@@ -31,25 +25,30 @@ class Caller:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._session: aiohttp.ClientSession | None = None
+        self._sender: Sender | None = None
 
     async def close(self) -> None:
         """Close all connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            await sender.close()
 
     async def ask(self, hook: Hook, asked: Attributes, matched: Resource, *, mutating: bool) -> Verdict:
         """What a webhook says to an operation; CallFailed if it says nothing, or nothing that makes sense."""
+        # an HTTP client of twelve megabytes: many a cluster has no webhooks
+        from services.apiserver.admission.webhooks.sending import Sender, SendingFailed
+
+        if self._sender is None:
+            self._sender = Sender(self._store)
         review = reviews.question(asked, matched, hook.version)
         try:
-            body = await self._post(hook, json.encode(review))
+            body = await self._sender.post(hook, json.encode(review))
         except addresses.Unreachable as exc:
             raise CallFailed(_unasked(hook, f'Post "{_shown_url(hook)}": {exc}')) from exc
         except TimeoutError as exc:
             raise CallFailed(_unasked(hook, f'Post "{_shown_url(hook)}": context deadline exceeded')) from exc
-        except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as exc:
-            raise CallFailed(_unasked(hook, f'Post "{_shown_url(hook)}": {_reason(exc)}')) from exc
+        except SendingFailed as exc:
+            raise CallFailed(_unasked(hook, f'Post "{_shown_url(hook)}": {exc}')) from exc
         try:
             verdict = reviews.answer(review, body, mutating=mutating)
         except BadReview as exc:
@@ -58,55 +57,6 @@ class Caller:
         for key, value in verdict.annotations.items():
             asked.request.note(f"{hook.name}/{key}", value)
         return verdict
-
-    async def _post(self, hook: Hook, body: bytes) -> bytes:
-        async with asyncio.timeout(hook.timeout):
-            if hook.service is None:
-                return await self._send(hook, hook.url, "", body)
-            found = addresses.addresses_of(self._store, hook.service)[:TRIES]
-            name = f"{hook.service.name}.{hook.service.namespace}.svc"
-            for host, port in found[:-1]:
-                try:
-                    return await self._send(hook, f"https://{host}:{port}{hook.service.path}", name, body)
-                except aiohttp.ClientConnectorError as exc:
-                    log.info("webhook %s at %s:%d: %s", hook.name, host, port, exc)
-            host, port = found[-1]
-            return await self._send(hook, f"https://{host}:{port}{hook.service.path}", name, body)
-
-    async def _send(self, hook: Hook, url: str, name: str, body: bytes) -> bytes:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None), headers={"user-agent": "kube-apiserver-admission"}
-            )
-        headers = {"content-type": "application/json", "accept": "application/json, */*"}
-        if name:
-            headers["host"] = name
-        context = trust(hook.authority)
-        query = {"timeout": f"{hook.timeout}s"}
-        async with self._session.post(
-            url,
-            data=body,
-            params=query,
-            headers=headers,
-            ssl=context,
-            allow_redirects=False,
-            server_hostname=name or None,
-        ) as response:
-            answer = await response.content.read(MAX_ANSWER + 1)
-            while len(answer) <= MAX_ANSWER and not response.content.at_eof():
-                answer += await response.content.read(MAX_ANSWER + 1)
-        if response.status >= 300 or response.status < 200:
-            text = answer[:2048].decode(errors="replace").strip()
-            raise ValueError(f"the server answered {response.status} {response.reason}: {text}")
-        if len(answer) > MAX_ANSWER:
-            raise ValueError(f"the answer is larger than {MAX_ANSWER} bytes")
-        return answer
-
-
-@lru_cache(maxsize=256)
-def trust(authority: bytes) -> ssl.SSLContext:
-    """What certificates are accepted: those the bundle vouches for, or the system's authorities."""
-    return ssl.create_default_context(cadata=authority.decode() if authority else None)
 
 
 def _unasked(hook: Hook, why: str) -> str:
@@ -118,15 +68,3 @@ def _shown_url(hook: Hook) -> str:
         return f"{hook.url}?timeout={hook.timeout}s"
     service = hook.service
     return f"https://{service.name}.{service.namespace}.svc:{service.port}{service.path}?timeout={hook.timeout}s"
-
-
-def _reason(exc: Exception) -> str:
-    """As Go words it, where people and tools know the wording."""
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        return f"tls: failed to verify certificate: {exc.certificate_error}"
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        text = str(exc.os_error.strerror or exc.os_error).lower()
-        if isinstance(exc.os_error, ConnectionRefusedError):
-            text = "connection refused"
-        return f"dial tcp {exc.host}:{exc.port}: connect: {text}"
-    return str(exc) or type(exc).__name__

@@ -7,8 +7,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from shared.identity.keys import load_private_key
 from shared.identity.kubeconfig import admin_kubeconfig
-from shared.identity.pki import Authority, ensure_pki, issue_client, load_private_key
+from shared.identity.pki import Authority, ensure_pki, issue_client
 
 
 def test_a_second_run_changes_no_file(tmp_path: Path) -> None:
@@ -46,12 +47,12 @@ def test_a_new_authority_replaces_what_the_old_one_signed(tmp_path: Path) -> Non
     pki.ca_certificate.unlink()
     ensure_pki(tmp_path, addresses=["127.0.0.1"], names=[])
     certificate = x509.load_pem_x509_certificate(pki.nats_certificate.read_bytes())
-    certificate.verify_directly_issued_by(pki.ca.certificate)
+    certificate.verify_directly_issued_by(Authority.load(pki.directory).certificate)
 
 
 def test_a_client_certificate_carries_user_and_groups(tmp_path: Path) -> None:
     pki = ensure_pki(tmp_path, addresses=["127.0.0.1"], names=[])
-    pem, _key = issue_client(pki.ca, "ada", ["system:masters", "editors"])
+    pem, _key = issue_client(Authority.load(pki.directory), "ada", ["system:masters", "editors"])
     certificate = x509.load_pem_x509_certificate(pem)
     subject = certificate.subject
     assert [a.value for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)] == ["ada"]
