@@ -47,6 +47,7 @@ from shared.state.feed import Feed
 from shared.state.history import History
 from shared.state.log import StateLog
 from shared.state.record import keep_decoded
+from shared.state.resting import rest
 from shared.state.space import Space
 
 # objects held in decoded form, which weighs five to ten times their JSON
@@ -118,6 +119,7 @@ async def load_state(bus: Bus, start: Start, space: Space | None = None) -> Stat
     start(events_feed.run(), name="feed of EVENTS")
     await state_feed.wait_loaded()
     await events_feed.wait_loaded()
+    start(rest(state.cache, events.cache), name="resting of records")
     return State(Store(state, events, space), lambda: state_feed.current, catalog)
 
 

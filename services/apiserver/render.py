@@ -172,9 +172,9 @@ def _separated(resource: Resource, records: Sequence[Record]) -> list[bytes | me
     prefix = _prefix(resource.api_version, resource.kind)
     length = len(prefix)
     for record in records:
-        encoded = record.json
-        if encoded.startswith(prefix):
-            parts += (b",{", memoryview(encoded)[length:])
+        pieces = record.pieces
+        if pieces[0].startswith(prefix):
+            parts += (b",{", memoryview(pieces[0])[length:], *pieces[1:])
         else:
             parts.append(b",%b" % json.encode(_untyped(conversion.view(resource, record))))
     return parts

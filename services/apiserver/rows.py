@@ -97,11 +97,12 @@ def _row(resource: Resource, record: Record, now: datetime, place: int) -> Row:
     cells[place] = MARK
     del row["object"]
     head, _, tail = json.encode(row).partition(MARKED)
-    metadata = bytes(_decode_metadata(record.json).metadata)
-    start = record.json.index(METADATA) + len(METADATA)
-    if not record.json.startswith(metadata, start):
+    encoded = record.json
+    metadata = bytes(_decode_metadata(encoded).metadata)
+    start = encoded.index(METADATA) + len(METADATA)
+    if not encoded.startswith(metadata, start):
         # some other metadata come first, as a template's; to look for a text this long takes longer than all the rest
-        start = record.json.index(METADATA + metadata) + len(METADATA)
+        start = encoded.index(METADATA + metadata) + len(METADATA)
     partial = b',"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":'
     return Row(resource, head, tail[:-1] + partial, times.parse(created).timestamp(), start, start + len(metadata))
 

@@ -14,6 +14,8 @@ from shared.errors import StateError
 from shared.events import envelope
 from shared.events.envelope import Author
 from shared.events.subjects import Ref
+from shared.state import sharing
+from shared.state.sharing import Pieces, Shares
 
 NOBODY = Author("")
 
@@ -26,6 +28,8 @@ _json_decoder = msgspec.json.Decoder(dict[str, Any])
 # records that hold their object in decoded form, the longest ago decoded first
 _decoded: deque[Record] = deque()
 _most_decoded = 0
+_lately_decoded = 0
+_shares = Shares()
 
 
 def keep_decoded(records: int) -> None:
@@ -35,6 +39,14 @@ def keep_decoded(records: int) -> None:
     """
     global _most_decoded
     _most_decoded = records
+
+
+def forget_decoded() -> None:
+    """Let the records that were decoded before the last call of this hold their object encoded only."""
+    global _lately_decoded
+    while len(_decoded) > _lately_decoded:
+        _decoded.popleft()._object = None
+    _lately_decoded = 0
 
 
 class Record:
@@ -79,9 +91,9 @@ class Record:
         self.predecessor = predecessor
         # a form of the object that its readers make and keep here, to go with it
         self.row: Any = None
-        self._raw = raw
+        self._raw: bytes | Pieces = raw
         self._object: dict[str, Any] | None = None
-        self._json: bytes | None = None
+        self._json: bytes | Pieces | None = None
 
     @property
     def object(self) -> dict[str, Any]:
@@ -93,7 +105,9 @@ class Record:
                 # one form is enough
                 self._raw = b""
                 return obj
+            global _lately_decoded
             _decoded.append(self)
+            _lately_decoded += 1
             while len(_decoded) > _most_decoded:
                 _decoded.popleft()._object = None
         return obj
@@ -101,7 +115,8 @@ class Record:
     @property
     def size(self) -> int:
         """How many bytes its encoded form has, 0 if there is none at hand."""
-        return len(self._raw) or len(self._json or b"")
+        encoded = self._raw or self._json or b""
+        return len(encoded) if isinstance(encoded, bytes) else sum(map(len, encoded))
 
     @property
     def has_json(self) -> bool:
@@ -115,11 +130,27 @@ class Record:
     @property
     def json(self) -> bytes:
         """The object as JSON, encoded once."""
-        if self._json is None:
-            self._json = _json.encode(self._object if self._object is not None else self._decode())
-            # one encoded form is enough
-            self._raw = b""
-        return self._json
+        known = self._json
+        if known is not None:
+            return _whole(known)
+        json = _json.encode(self._object if self._object is not None else self._decode())
+        self._json = json if isinstance(self._raw, bytes) else _shares.divide(json, sharing.JSON)
+        # one encoded form is enough
+        self._raw = b""
+        return json
+
+    @property
+    def pieces(self) -> Pieces:
+        """The JSON, in the pieces that it is held in."""
+        json = self.json if self._json is None else self._json
+        return json if isinstance(json, tuple) else (json,)
+
+    def divide(self) -> None:
+        """Hold the encoded form in pieces that are shared with other objects, for it is going to stay."""
+        if isinstance(self._json, bytes):
+            self._json = _shares.divide(self._json, sharing.JSON)
+        elif self._json is None and isinstance(self._raw, bytes):
+            self._raw = _shares.divide(self._raw, sharing.MSGPACK)
 
     def adopt(self, json: bytes) -> None:
         """Take the JSON from whoever wrote the object and has it at hand; it must be what `json` would make."""
@@ -131,9 +162,10 @@ class Record:
     @property
     def raw(self) -> bytes:
         """The object as msgpack, with or without metadata.resourceVersion."""
-        if self._raw:
-            return self._raw
-        return msgspec.msgpack.encode(self.object)
+        raw = self._raw
+        if not raw:
+            return msgspec.msgpack.encode(self.object)
+        return _whole(raw)
 
     def read(self, form: type[Form]) -> Form:
         """The few fields that `form` declares, without decoding the rest. StateError if one is of another type."""
@@ -141,15 +173,15 @@ class Record:
             if self._object is not None:
                 return msgspec.convert(self._object, form)
             if self._raw:
-                return msgspec.msgpack.decode(self._raw, type=form)
-            return msgspec.json.decode(self._json or b"", type=form)
+                return msgspec.msgpack.decode(_whole(self._raw), type=form)
+            return msgspec.json.decode(_whole(self._json or b""), type=form)
         except msgspec.MsgspecError as exc:
             raise StateError(f"object at revision {self.revision}: {exc}") from exc
 
     def _decode(self) -> dict[str, Any]:
         if self._json is not None:
-            return _json_decoder.decode(self._json)
-        obj = envelope.decode_object(self._raw)
+            return _json_decoder.decode(_whole(self._json))
+        obj = envelope.decode_object(_whole(self._raw))
         metadata = obj.get("metadata")
         if not isinstance(metadata, dict):
             raise StateError(f"object at revision {self.revision} has no metadata")
@@ -158,6 +190,10 @@ class Record:
 
     def __repr__(self) -> str:
         return f"<Record {self.ref} at {self.revision}{' deleted' if self.deleted else ''}>"
+
+
+def _whole(encoded: bytes | Pieces) -> bytes:
+    return encoded if isinstance(encoded, bytes) else b"".join(encoded)
 
 
 class Change(NamedTuple):
