@@ -93,7 +93,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Independent actions carried out side by side.
+    """Independent actions carried out side by side; that some are refused keeps none of the others back.
 
     `slow_start` sends batches of 1, 2, 4, ... and gives up at the first failing batch, so that a quota that refuses
     every pod costs one request instead of hundreds.

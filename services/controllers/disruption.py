@@ -6,7 +6,6 @@ that number is set anew from the pods. A budget that cannot be computed allows n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from services.controllers import conditions, instants
 from services.controllers.actions import NOTHING, Action, Key, Moment, Note, Object, Plan, Update, soonest
 from services.controllers.claims import ref_of
 from services.controllers.paths import of_kind
+from services.controllers.percentages import scaled
 from services.controllers.view import PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta, selectors
@@ -78,8 +78,8 @@ def demands(situation: Situation) -> tuple[int, int]:
     spec = situation.budget["spec"]
     expected = situation.scale.pods if needs_scale(situation.budget) else len(situation.pods)
     if spec.get("maxUnavailable") is not None:
-        return expected, max(0, expected - _scaled(spec["maxUnavailable"], expected))
-    return expected, _scaled(spec.get("minAvailable", 0), expected)
+        return expected, max(0, expected - scaled(spec["maxUnavailable"], expected, round_up=True))
+    return expected, scaled(spec.get("minAvailable", 0), expected, round_up=True)
 
 
 def _status(situation: Situation, disrupted: Object) -> Object:
@@ -133,10 +133,6 @@ def _disrupted(situation: Situation) -> tuple[Object, list[Note], float | None]:
         kept[pod["metadata"]["name"]] = since
         again_after = soonest(again_after, left)
     return kept, notes, again_after
-
-
-def _scaled(value: int | str, total: int) -> int:
-    return value if isinstance(value, int) else math.ceil(int(value.rstrip("%")) * total / 100)
 
 
 def _failure(scale: Expected) -> str:

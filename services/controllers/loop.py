@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from services.controllers.actions import Failure, Moment, Object, Plan
 from services.controllers.view import View
 from services.controllers.workqueue import WorkQueue
-from services.controllers.writer import UNREACHABLE, Outcome, Writer
+from services.controllers.writer import Outcome, Writer
 from shared.errors import BusTimeout, WherryError
 from shared.events.subjects import Ref
 
@@ -32,6 +32,11 @@ REST_FACTOR = 4
 """...this many times as long, so that one large object takes at most a fifth of a core..."""
 LONGEST_REST = 0.5
 """...but never longer than this many seconds."""
+LONGEST_WAIT = 60.0
+"""Seconds after which a plan for later is made anew: timers stand still while the machine sleeps, and the wall clock
+that a plan reckons with may be set."""
+MOST_UNSEEN = 1024
+"""Keys with unseen writes from which on those that nobody looks at again, for their objects are gone, are cleared."""
 
 
 class Reconciler(Protocol[K]):
@@ -88,11 +93,18 @@ class Loop(Generic[K]):
         self._writer = writer
         self._clock = clock
         self._unseen: dict[K, _Unseen] = {}
+        self._clear_at = MOST_UNSEEN
         self._failures: dict[K, Failure] = {}
 
     def changed(self, ref: Ref, obj: Object | None, previous: Object | None) -> None:
         """Queue the keys that a change concerns."""
-        for key in self.reconciler.affected(ref, obj, previous, self._view):
+        try:
+            keys = list(self.reconciler.affected(ref, obj, previous, self._view))
+        except Exception:
+            # The controllers that are told after this one must hear of the change all the same.
+            log.exception("%s: cannot tell whom the change of %s concerns", self.reconciler.name, ref)
+            return
+        for key in keys:
             self.queue.add(key)
 
     async def run(self) -> None:
@@ -130,6 +142,8 @@ class Loop(Generic[K]):
         thought = time.thread_time() - started
         outcome = await self._writer.perform(plan.actions)
         self._note(key, outcome)
+        if len(self._unseen) >= self._clear_at:
+            await self._clear_seen()
         if outcome.failure is not None:
             log.info("%s %s: %s: %s", self.reconciler.name, key, outcome.failure.reason, outcome.failure.message)
         if not outcome.ok:
@@ -137,7 +151,7 @@ class Loop(Generic[K]):
         else:
             self.queue.forget(key)
             if plan.again_after is not None:
-                self.queue.add_after(key, plan.again_after)
+                self.queue.add_after(key, min(plan.again_after, LONGEST_WAIT))
         return min(LONGEST_REST, REST_FACTOR * thought) if thought > HEAVY else 0.0
 
     async def _catch_up(self, key: K) -> None:
@@ -154,9 +168,22 @@ class Loop(Generic[K]):
         del self._unseen[key]
 
     def _note(self, key: K, outcome: Outcome) -> None:
-        if outcome.failure is not None and outcome.failure.reason != UNREACHABLE:
+        if outcome.failure is not None and not outcome.unreachable:
             self._failures[key] = outcome.failure
         elif outcome.ok:
             self._failures.pop(key, None)
         if outcome.revision or outcome.barrier:
             self._unseen[key] = _Unseen(outcome.revision, outcome.barrier)
+
+    async def _clear_seen(self) -> None:
+        """Drop the notes of all writes that the cache shows by now, whichever key they were for."""
+        noted = list(self._unseen.items())
+        try:
+            await self._cache.consistent()
+        except WherryError as error:
+            log.info("%s: writes stay noted: %s", self.reconciler.name, error)
+        else:
+            for key, unseen in noted:
+                if self._unseen.get(key) is unseen:
+                    del self._unseen[key]
+        self._clear_at = max(MOST_UNSEEN, 2 * len(self._unseen))

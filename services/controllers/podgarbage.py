@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from services.controllers.actions import NOTHING, Action, Delete, Key, Moment, Note, Object, Plan, Together
 from services.controllers.claims import ref_of
 from services.controllers.nodes.eviction import force
-from services.controllers.nodes.presence import NODES
 from services.controllers.replicasets import BURST
-from services.controllers.view import PODS, View
+from services.controllers.view import NODES, PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta
 
@@ -17,6 +16,8 @@ THRESHOLD = 12500
 QUARANTINE = 40.0
 """Seconds that a Node object must have been missing before the pods bound to it are removed; a node that registers
 anew takes its pods back within that time."""
+AFTER_BURST = 1.0
+"""Seconds between two bursts of deletions, for the end of a finished pod wakes nobody here."""
 ALL_FINISHED: Key = ("finished", "")
 
 
@@ -36,13 +37,15 @@ def of_vanished(node: str, on_node: Iterable[Object], now: float) -> Plan:
             continue
         message = f"PodGC: node {node} no longer exists"
         actions += [Note(pod, "NodeGone", message, "Warning"), *force(pod, "DeletionByPodGC", message, now)]
-    return Plan(tuple(actions[: 3 * BURST]))
+    # what the limit cut off, or was refused, is looked at again; so is whether the node has come back since
+    return Plan(tuple(actions[: 3 * BURST]), QUARANTINE)
 
 
 class PodGarbage:
     """Keys are ("node", name) for the pods of one node and one for all finished pods.
 
-    Since when a Node is missing is remembered in memory only: a restart begins the quarantine again.
+    Since when a Node is missing is remembered in memory only, while pods are bound to it: a restart begins the
+    quarantine again.
     """
 
     name = "pod_garbage"
@@ -93,6 +96,8 @@ class PodGarbage:
         if len(pods) <= self._threshold:
             return NOTHING
         finished = [pod for pod in pods if meta.pod_finished(pod) and not meta.is_deleting(pod)]
-        doomed = surplus(finished, self._threshold)[:BURST]
-        deletions = tuple(Delete(ref_of(*PODS, pod), uid=meta.uid(pod)) for pod in doomed)
-        return Plan((Together(deletions),)) if deletions else NOTHING
+        doomed = surplus(finished, self._threshold)
+        if not doomed:
+            return NOTHING
+        deletions = tuple(Delete(ref_of(*PODS, pod), uid=meta.uid(pod)) for pod in doomed[:BURST])
+        return Plan((Together(deletions),), AFTER_BURST if len(doomed) > BURST else None)

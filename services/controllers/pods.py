@@ -6,6 +6,10 @@ from services.controllers import conditions, instants
 from services.controllers.actions import Object
 from shared.objects import meta
 
+FAILED_POD_PAUSE = 10.0
+"""Seconds a failed pod whose place is fixed (by its node or its ordinal) stays before it is replaced, counted from its
+creation, so that one that fails at once cannot turn into a storm of pods."""
+
 
 def is_terminating(pod: Object) -> bool:
     """Whether the pod is being deleted but its containers may still run."""

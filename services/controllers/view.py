@@ -15,6 +15,7 @@ from shared.events.subjects import Ref
 from shared.objects import meta
 
 PODS = ("", "pods")
+NODES = ("", "nodes")
 
 
 class Record(Protocol):

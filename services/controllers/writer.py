@@ -69,6 +69,11 @@ class Outcome:
         """Whether the whole plan was carried out."""
         return not self.stale and self.failure is None
 
+    @property
+    def unreachable(self) -> bool:
+        """Whether there is nobody who could carry anything out."""
+        return self.failure is not None and self.failure.reason == UNREACHABLE
+
 
 class Writer:
     """Performs actions; the first one that fails ends the plan."""
@@ -109,7 +114,7 @@ class Writer:
     async def _together(self, together: Together, outcome: Outcome) -> None:
         todo = list(together.actions)
         size = 1 if together.slow_start else SIDE_BY_SIDE
-        while todo and outcome.ok:
+        while todo and not (together.slow_start and not outcome.ok) and not outcome.unreachable:
             batch, todo = todo[:size], todo[size:]
             async with asyncio.TaskGroup() as group:
                 for action in batch:

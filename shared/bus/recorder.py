@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from shared.errors import AlreadyExists, ApiError, BusError, NotFound
+from shared.errors import AlreadyExists, ApiError, BusError, NotFound, TooManyRequests
 from shared.objects import times
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class EventRecorder:
                 try:
                     await self._send(key, event)
                 except (ApiError, BusError) as exc:
-                    if isinstance(exc, ApiError) and exc.code < 500:
+                    if isinstance(exc, ApiError) and exc.code < 500 and not isinstance(exc, TooManyRequests):
                         # Refused for good, for example because its namespace is going away.
                         log.info("event %s on %s not recorded: %s", event["reason"], event["involvedObject"], exc)
                         continue

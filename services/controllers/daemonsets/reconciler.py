@@ -11,12 +11,11 @@ from services.controllers.claims import Claim, claim, ref_of
 from services.controllers.daemonsets import nodes, rollout
 from services.controllers.history import HASH_LABEL, REVISIONS
 from services.controllers.replicasets import BURST, deletion, fresh_pod_names, owner_keys
-from services.controllers.view import PODS, View
+from services.controllers.view import NODES, PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta, selectors
 
 DAEMONSETS = ("apps", "daemonsets")
-NODES = ("", "nodes")
 
 
 class DaemonSets:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,11 +9,9 @@ from services.controllers import instants, pods
 from services.controllers.actions import Action, Note, Object, soonest
 from services.controllers.daemonsets.nodes import Place
 from services.controllers.history import HASH_LABEL
+from services.controllers.percentages import scaled
+from services.controllers.pods import FAILED_POD_PAUSE
 from shared.objects import meta
-
-FAILED_POD_PAUSE = 10.0
-"""Seconds a failed daemon pod stays before it is replaced, counted from its creation, so that a crash at start cannot
-turn into a storm of pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +38,8 @@ class Step:
 def budget(daemonset: Object, nodes: int) -> tuple[int, int]:
     """(maxSurge, maxUnavailable) in pods for `nodes` wanted daemon pods; one of them is at least 1."""
     rolling = daemonset["spec"].get("updateStrategy", {}).get("rollingUpdate") or {}
-    surge = _count(rolling.get("maxSurge", 0), nodes)
-    unavailable = _count(rolling.get("maxUnavailable", 1), nodes)
+    surge = scaled(rolling.get("maxSurge", 0), nodes, round_up=True)
+    unavailable = scaled(rolling.get("maxUnavailable", 1), nodes, round_up=True)
     return surge, unavailable or (0 if surge else 1)
 
 
@@ -143,7 +140,7 @@ def status_of(situation: Situation) -> tuple[Object, float | None]:
     for node, where in situation.places.items():
         here = [pod for pod in situation.on_node.get(node, ()) if not meta.is_deleting(pod)]
         if not where.wanted:
-            numbers["numberMisscheduled"] += bool(here) and not where.may_stay
+            numbers["numberMisscheduled"] += bool(here)
             continue
         numbers["desiredNumberScheduled"] += 1
         if not here:
@@ -192,10 +189,6 @@ def _min_ready(daemonset: Object) -> int:
 
 def _wanted(situation: Situation) -> int:
     return sum(where.wanted for where in situation.places.values())
-
-
-def _count(value: int | str, total: int) -> int:
-    return value if isinstance(value, int) else math.ceil(int(value.rstrip("%")) * total / 100)
 
 
 def _seniority(pod: Object) -> tuple[bool, float, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from services.controllers import instants
 from services.controllers.actions import Object
+from services.controllers.percentages import scaled
 from shared.objects import meta
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -31,16 +32,6 @@ def available(replicaset: Object) -> int:
 def actual(replicaset: Object) -> int:
     """Pods of a ReplicaSet that its status counts at all."""
     return int(replicaset.get("status", {}).get("replicas", 0))
-
-
-def scaled(value: int | str, total: int, *, round_up: bool) -> int:
-    """An absolute number, or a percentage of `total` rounded up or down."""
-    if isinstance(value, int):
-        return value
-    if not value.endswith("%"):
-        return int(value)
-    share = int(value[:-1]) * total / 100
-    return math.ceil(share) if round_up else math.floor(share)
 
 
 def is_rolling(deployment: Object) -> bool:

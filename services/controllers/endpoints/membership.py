@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from services.controllers.actions import Object
-from services.controllers.view import PODS, View
+from services.controllers.view import NODES, PODS, View
 from shared.objects import meta
 
 SERVICES = ("", "services")
-NODES = ("", "nodes")
 ZONE = "topology.kubernetes.io/zone"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 

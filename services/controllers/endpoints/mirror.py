@@ -13,13 +13,14 @@ from services.controllers.actions import NOTHING, Action, Create, Delete, Key, M
 from services.controllers.claims import ref_of
 from services.controllers.endpoints.legacy import ENDPOINTS
 from services.controllers.endpoints.membership import SERVICES, family_of
-from services.controllers.endpoints.slices import CAPACITY, MANAGER_LABEL, NAME_LABEL, SLICES
+from services.controllers.endpoints.slices import CAPACITY, MANAGER_LABEL, NAME_LABEL, SLICES, TRIGGER
 from services.controllers.view import View
 from shared.events.subjects import Ref
 from shared.objects import meta
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
 SKIP_LABEL = "endpointslice.kubernetes.io/skip-mirror"
+_NOT_COPIED = frozenset({"kubectl.kubernetes.io/last-applied-configuration", TRIGGER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,14 @@ def _endpoint(address: Object, ready: bool) -> Object:
 
 
 def _object(endpoints: Object, part: _Part, before: Object | None) -> Object:
+    annotations = {key: value for key, value in meta.annotations(endpoints).items() if key not in _NOT_COPIED}
     labels = {**meta.labels(endpoints), NAME_LABEL: meta.name(endpoints), MANAGER_LABEL: MANAGER}
     content: Object = {"endpoints": list(part.endpoints), "ports": [{"name": "", **port} for port in part.ports]}
     if before is not None:
-        return {**before, "metadata": {**before["metadata"], "labels": labels}, **content}
+        metadata = {**before["metadata"], "labels": labels}
+        if annotations != meta.annotations(before):
+            metadata["annotations"] = annotations
+        return {**before, "metadata": metadata, **content}
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -81,6 +86,7 @@ def _object(endpoints: Object, part: _Part, before: Object | None) -> Object:
             "generateName": f"{meta.name(endpoints)}-",
             "namespace": meta.namespace(endpoints),
             "labels": labels,
+            **({"annotations": annotations} if annotations else {}),
             "ownerReferences": [meta.owner_reference(endpoints)],
         },
         "addressType": part.family,

@@ -8,9 +8,9 @@ from services.controllers.actions import NOTHING, Delete, Key, Moment, Object, P
 from services.controllers.claims import ref_of
 from services.controllers.endpoints import legacy, membership, slices
 from services.controllers.endpoints.legacy import ENDPOINTS
-from services.controllers.endpoints.membership import NODES, SERVICES, ZONE
+from services.controllers.endpoints.membership import SERVICES, ZONE
 from services.controllers.endpoints.slices import SLICES
-from services.controllers.view import PODS, View
+from services.controllers.view import NODES, PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta
 

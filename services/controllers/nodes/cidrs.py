@@ -10,8 +10,7 @@ from ipaddress import IPv4Network, ip_network
 
 from services.controllers.actions import NOTHING, Key, Moment, Note, Object, Patch, Plan
 from services.controllers.claims import ref_of
-from services.controllers.nodes.presence import NODES
-from services.controllers.view import View
+from services.controllers.view import NODES, View
 from shared.events.subjects import Ref
 from shared.objects import meta
 
@@ -22,7 +21,13 @@ def decide(nodes: Iterable[Object], cluster: IPv4Network) -> Plan:
     """Give every node without a range the lowest free one; record on those that get none."""
     known = list(nodes)
     used = {ip_network(text) for node in known for text in ranges(node)}
-    free = (one for one in cluster.subnets(new_prefix=NODE_PREFIX) if one not in used)
+    # ranges that people wrote by hand may be of any size
+    odd = [one for one in used if one.prefixlen != NODE_PREFIX]
+    free = (
+        one
+        for one in cluster.subnets(new_prefix=NODE_PREFIX)
+        if one not in used and not any(one.overlaps(other) for other in odd)
+    )
     actions: list[Patch | Note] = []
     for node in known:
         if ranges(node) or meta.is_deleting(node):

@@ -13,8 +13,8 @@ from services.controllers import instants
 from services.controllers.actions import NOTHING, Action, Delete, Key, Moment, Note, Object, Patch, Plan
 from services.controllers.claims import ref_of
 from services.controllers.nodes.lifecycle import NOT_READY, UNREACHABLE
-from services.controllers.nodes.presence import LOOK_AGAIN, NODES, Judgement, Presence
-from services.controllers.view import PODS, View
+from services.controllers.nodes.presence import LOOK_AGAIN, Judgement, Presence
+from services.controllers.view import NODES, PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta
 from shared.objects.tolerations import tolerates

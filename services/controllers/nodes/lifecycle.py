@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from services.controllers import conditions, instants
 from services.controllers.actions import NOTHING, Action, Key, Moment, Note, Object, Patch, Plan, Together
 from services.controllers.claims import ref_of
-from services.controllers.nodes.presence import NODES, Judgement, Presence
-from services.controllers.view import PODS, View
+from services.controllers.nodes.presence import Judgement, Presence
+from services.controllers.view import NODES, PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta
 
@@ -40,15 +40,17 @@ def decide(node: Object, on_node: Sequence[Object], judgement: Judgement, all_go
             if ready is not None and ready.get("status") == "True":
                 name = node["metadata"]["name"]
                 actions.append(Note(node, "NodeNotReady", f"Node {name} status is now: NodeNotReady"))
-            current = [*(one for one in current if one["type"] not in {new["type"] for new in unknown}), *unknown]
         marked = tuple(_not_ready(pod, now) for pod in on_node if meta.pod_ready(pod))
         if marked:
             actions.append(Together(marked))
+        if unknown:
+            # the taints are written as a whole, so for the version of the node that was looked at: by the next plan,
+            # which the new conditions call for
+            return Plan(tuple(actions), judgement.again_after)
     wanted = taints(node, current, now, evicting=not all_gone)
     if judgement.state != "unsure" and wanted != (node.get("spec", {}).get("taints") or []):
-        spec: Object = {"taints": wanted or None}
-        metadata = {"uid": meta.uid(node)} if actions else {"resourceVersion": node["metadata"]["resourceVersion"]}
-        actions.append(Patch(ref_of(*NODES, node), {"metadata": metadata, "spec": spec}))
+        metadata = {"resourceVersion": node["metadata"]["resourceVersion"]}
+        actions.append(Patch(ref_of(*NODES, node), {"metadata": metadata, "spec": {"taints": wanted or None}}))
     return Plan(tuple(actions), judgement.again_after)
 
 

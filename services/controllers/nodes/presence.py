@@ -15,10 +15,9 @@ from typing import Literal, Protocol
 
 from services.controllers import instants
 from services.controllers.actions import Object
-from services.controllers.view import View
+from services.controllers.view import NODES, View
 from shared.objects import meta
 
-NODES = ("", "nodes")
 FRESH_SECONDS = 40.0
 """How long the watch must have been up before a node without a lease counts as gone: several times a lease's life."""
 LOOK_AGAIN = 2.0

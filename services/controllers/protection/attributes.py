@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from services.controllers.actions import NOTHING, Key, Moment, Object, Plan
 from services.controllers.protection import finalizers
-from services.controllers.protection.claims import CLAIMS
-from services.controllers.protection.volumes import VOLUMES
 from services.controllers.view import View
 from shared.events.subjects import Ref
 from shared.objects import meta
+from shared.objects.volumebinding import CLAIMS, VOLUMES
 
 CLASSES = ("storage.k8s.io", "volumeattributesclasses")
 FINALIZER = "kubernetes.io/vac-protection"

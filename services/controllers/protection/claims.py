@@ -9,8 +9,8 @@ from services.controllers.protection import finalizers
 from services.controllers.view import PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta
+from shared.objects.volumebinding import CLAIMS, ephemeral_name
 
-CLAIMS = ("", "persistentvolumeclaims")
 FINALIZER = "kubernetes.io/pvc-protection"
 
 
@@ -20,7 +20,7 @@ def claims_of(pod: Object) -> Iterator[str]:
         if volume.get("persistentVolumeClaim"):
             yield volume["persistentVolumeClaim"]["claimName"]
         elif volume.get("ephemeral"):
-            yield f"{pod['metadata']['name']}-{volume['name']}"
+            yield ephemeral_name(pod, volume["name"])
 
 
 class ClaimProtection:

@@ -9,8 +9,8 @@ from services.controllers.protection import finalizers
 from services.controllers.view import View
 from shared.events.subjects import Ref
 from shared.objects import meta
+from shared.objects.volumebinding import VOLUMES
 
-VOLUMES = ("", "persistentvolumes")
 FINALIZER = "kubernetes.io/pv-protection"
 
 

@@ -12,10 +12,10 @@ from services.controllers.replicasets import owner_keys
 from services.controllers.statefulsets import identity, rollout, volumes
 from services.controllers.statefulsets.rollout import Situation
 from services.controllers.statefulsets.status import status_of
-from services.controllers.statefulsets.volumes import CLAIMS
 from services.controllers.view import PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta, selectors
+from shared.objects.volumebinding import CLAIMS
 
 STATEFULSETS = ("apps", "statefulsets")
 

@@ -7,24 +7,20 @@ highest ordinal down, then outdated ones are replaced in the same direction.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.controllers import instants, pods
-from services.controllers.actions import Action, Create, Delete, Note, Object, Patch, Together, soonest
+from services.controllers.actions import Action, Create, Note, Object, Patch, Together, soonest
 from services.controllers.claims import ref_of
 from services.controllers.history import template_of
+from services.controllers.percentages import scaled
+from services.controllers.pods import FAILED_POD_PAUSE
+from services.controllers.replicasets import BURST, deletion
 from services.controllers.statefulsets import identity, volumes
-from services.controllers.statefulsets.volumes import CLAIMS
 from services.controllers.view import PODS
 from shared.objects import meta
-
-FAILED_POD_PAUSE = 10.0
-"""Seconds a failed pod stays before it is replaced, counted from its creation, so that a node that refuses a pod at
-once does not start a storm of them."""
-BURST = 500
-"""Most pods created or deleted in one step of a Parallel StatefulSet."""
+from shared.objects.volumebinding import CLAIMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class Step:
         """The step in an order that any crash may cut short: owners of claims before deletions, claims before pods."""
         found: list[Action] = [*self.notes, *self.repairs]
         if self.delete:
-            found.append(Together(tuple(_deletion(pod, statefulset) for pod in self.delete[:BURST])))
+            found.append(Together(tuple(deletion(pod, statefulset) for pod in self.delete[:BURST])))
         if self.claims:
             made = (Create(ref_of(*CLAIMS, claim), claim, statefulset, "fine") for claim in self.claims)
             found.append(Together(tuple(made), slow_start=True))
@@ -81,7 +77,7 @@ def advance(situation: Situation) -> Step:
         if ordered and not settled:
             return step
     waits = _scale_down(situation, ordered, step)
-    if not waits and _is_rolling(statefulset):
+    if not waits and is_rolling(statefulset):
         _update(situation, step)
     return step
 
@@ -105,9 +101,7 @@ def partition(statefulset: Object) -> int:
 def max_unavailable(statefulset: Object) -> int:
     """How many pods a rolling update may take down at the same time, at least 1."""
     value = _rolling(statefulset).get("maxUnavailable") or 1
-    if not isinstance(value, int):
-        value = math.floor(int(value.rstrip("%")) * len(identity.ordinals(statefulset)) / 100)
-    return max(1, int(value))
+    return max(1, scaled(value, len(identity.ordinals(statefulset)), round_up=False))
 
 
 def _tend(situation: Situation, number: int, step: Step) -> bool:
@@ -142,7 +136,7 @@ def _make(situation: Situation, number: int, step: Step) -> None:
     if any(volumes.is_leaving(claim, name) for claim in present):
         return
     lagging = number < identity.ordinals(statefulset).start + partition(statefulset)
-    revision = situation.current if lagging and _is_rolling(statefulset) else situation.update
+    revision = situation.current if lagging and is_rolling(statefulset) else situation.update
     step.claims += volumes.missing(statefulset, number, situation.claims)
     step.create.append(identity.build(statefulset, template_of(revision), number, revision["metadata"]["name"]))
 
@@ -233,14 +227,11 @@ def _update(situation: Situation, step: Step) -> None:
         down += works
 
 
-def _is_rolling(statefulset: Object) -> bool:
+def is_rolling(statefulset: Object) -> bool:
+    """Whether outdated pods are replaced without being asked."""
     return bool(statefulset["spec"].get("updateStrategy", {}).get("type", "RollingUpdate") == "RollingUpdate")
 
 
 def _rolling(statefulset: Object) -> Object:
     found: Object = statefulset["spec"].get("updateStrategy", {}).get("rollingUpdate") or {}
     return found
-
-
-def _deletion(pod: Object, statefulset: Object) -> Delete:
-    return Delete(ref_of(*PODS, pod), uid=pod["metadata"]["uid"], regarding=statefulset)

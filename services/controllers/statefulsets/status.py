@@ -25,8 +25,10 @@ def status_of(situation: Situation) -> tuple[Object, float | None]:
         "updatedReplicas": staying.count(update),
     }
     replicas = len(identity.ordinals(statefulset))
-    rolling = statefulset["spec"].get("updateStrategy", {}).get("type", "RollingUpdate") == "RollingUpdate"
-    if rolling and len(members) == counts["updatedReplicas"] == counts["readyReplicas"] == replicas:
+    if (
+        rollout.is_rolling(statefulset)
+        and len(members) == counts["updatedReplicas"] == counts["readyReplicas"] == replicas
+    ):
         current = update
         counts["currentReplicas"] = counts["updatedReplicas"]
     old = statefulset.get("status", {})

@@ -12,8 +12,7 @@ from services.controllers.actions import Object, Patch
 from services.controllers.claims import ref_of
 from services.controllers.view import owners
 from shared.objects import meta
-
-CLAIMS = ("", "persistentvolumeclaims")
+from shared.objects.volumebinding import CLAIMS
 
 
 def templates(statefulset: Object) -> list[Object]:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from services.controllers import placement
 from services.controllers.actions import NOTHING, Action, Create, Key, Moment, Note, Object, Patch, Plan
 from services.controllers.claims import ref_of
-from services.controllers.nodes.presence import NODES
-from services.controllers.view import View
+from services.controllers.view import NODES, View
 from services.controllers.volumes.provisioning import local_volume, reference, refusal, volume_name
 from shared.events.subjects import Ref
 from shared.objects import meta
@@ -252,7 +251,7 @@ class PersistentVolumeClaims:
             return _of_volume(ref, obj, previous, view)
         if kind == CLASSES:
             return [meta.key(one) for one in view.every(*CLAIMS) if class_of(one) in ("", ref.name)]
-        if kind == NODES and (obj is None or previous is None or meta.annotations(obj) != meta.annotations(previous)):
+        if kind == NODES and _offer(obj) != _offer(previous):
             return [meta.key(one) for one in view.every(*CLAIMS) if not is_bound(one)]
         return []
 
@@ -280,11 +279,16 @@ def _of_volume(ref: Ref, obj: Object | None, previous: Object | None, view: View
     return list(found)
 
 
+def _offer(node: Object | None) -> object:
+    """All of a node that decides whether a directory for a claim can be made there."""
+    return None if node is None else (meta.annotations(node), meta.labels(node), _is_open(node))
+
+
+def _is_open(node: Object) -> bool:
+    return meta.condition_true(node, "Ready") and not node.get("spec", {}).get("unschedulable")
+
+
 def _spare_node(claim: Object, view: View) -> Object | None:
     """A node for a volume that is wanted before any pod: ready and open ones, spread by the claim's uid."""
-    nodes = [
-        node
-        for node in view.every(*NODES)
-        if meta.condition_true(node, "Ready") and not node.get("spec", {}).get("unschedulable")
-    ]
+    nodes = [node for node in view.every(*NODES) if _is_open(node)]
     return nodes[sum(meta.uid(claim).encode()) % len(nodes)] if nodes else None

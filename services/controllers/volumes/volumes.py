@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from services.controllers import instants
 from services.controllers.actions import NOTHING, Action, Delete, Key, Moment, Note, Object, Patch, Plan
 from services.controllers.claims import ref_of
-from services.controllers.nodes.presence import NODES
-from services.controllers.view import View
+from services.controllers.view import NODES, View
 from services.controllers.volumes.claims import reaches
 from shared.events.subjects import Ref
 from shared.objects import meta
@@ -95,7 +94,7 @@ class PersistentVolumes:
     def affected(self, ref: Ref, obj: Object | None, previous: Object | None, view: View) -> Iterable[Key]:
         """The volume itself; of a claim, the volumes that name it; of a node, those that are being deleted."""
         if ref[:2] == VOLUMES:
-            return [("", ref.name)] if obj is not None else []
+            return [("", ref.name)]
         if ref[:2] == CLAIMS:
             names = {(version or {}).get("spec", {}).get("volumeName") for version in (obj, previous)}
             held = (ref.namespace, ref.name)
@@ -108,6 +107,7 @@ class PersistentVolumes:
         """Decide about one volume."""
         volume = view.get(*VOLUMES, *key)
         if volume is None:
+            self._missing_since.pop(key[1], None)
             return NOTHING
         if meta.is_deleting(volume):
             return self._abandon(volume, view, moment.now)

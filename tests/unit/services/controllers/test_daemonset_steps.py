@@ -128,6 +128,12 @@ def test_the_budget_is_rounded_up_and_never_nothing(rolling: Object, expected: t
     assert rollout.budget(obj, 10) == expected
 
 
+def test_a_pod_that_may_stay_where_none_is_wanted_counts_as_misscheduled() -> None:
+    places = {"node-1": Place(wanted=False, may_stay=True), "node-2": Place(wanted=False, may_stay=False)}
+    found, _ = rollout.status_of(situation(stored(), {"node-1": [daemon("node-1")], "node-2": []}, places))
+    assert (found["numberMisscheduled"], found["desiredNumberScheduled"]) == (1, 0)
+
+
 def test_status_counts_by_node() -> None:
     pods = {"node-1": [daemon("node-1")], "node-2": [daemon("node-2", current=False, ready=False)], "node-3": []}
     found, _ = rollout.status_of(situation(stored(), pods))

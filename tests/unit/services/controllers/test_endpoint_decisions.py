@@ -260,6 +260,16 @@ def test_endpoints_written_by_hand_are_mirrored_by_family() -> None:
     assert actions[0].obj["metadata"]["labels"][slices.NAME_LABEL] == "db"
 
 
+def test_a_mirror_has_the_annotations_that_are_not_about_the_endpoints_themselves() -> None:
+    written = by_hand("192.0.2.1")
+    written["metadata"]["annotations"] = {"team": "shop", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    (create,) = mirrored(written)
+    assert create.obj["metadata"]["annotations"] == {"team": "shop"}
+    written["metadata"]["annotations"] = {"team": "cart"}
+    (update,) = mirrored(written, [create.obj])
+    assert update.obj["metadata"]["annotations"] == {"team": "cart"}
+
+
 def test_a_mirror_is_changed_in_place_and_only_when_needed() -> None:
     (create,) = mirrored(by_hand("192.0.2.1"))
     assert mirrored(by_hand("192.0.2.1"), [create.obj]) == []

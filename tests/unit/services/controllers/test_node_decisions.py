@@ -46,6 +46,15 @@ def stored(**more: Any) -> Object:
     return found
 
 
+def unknown() -> Object:
+    """A node that was found silent before."""
+    found = stored()
+    found["status"]["conditions"] = [
+        {"type": kind, "status": "Unknown"} for kind in ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+    ]
+    return found
+
+
 def running(name: str = "web", **more: Any) -> Object:
     found = pod(name, uid=name, **more)
     found["spec"]["nodeName"] = "node-1"
@@ -60,17 +69,23 @@ def taints(plan: Any) -> set[tuple[str, str]]:
     return {(one["key"], one["effect"]) for patch in patches for one in patch.body["spec"]["taints"] or ()}
 
 
-def test_a_silent_node_turns_unknown_and_unreachable() -> None:
+def test_a_silent_node_turns_unknown_and_its_pods_are_not_ready() -> None:
     plan = lifecycle.decide(stored(), [running()], GONE, False, NOW)
     status = plan.actions[0]
     assert status.subresource == "status"
     found = {one["type"]: (one["status"], one["reason"]) for one in status.body["status"]["conditions"]}
     assert found["Ready"] == ("Unknown", "NodeStatusUnknown")
     assert found["DiskPressure"] == ("Unknown", "NodeStatusNeverUpdated")
-    assert taints(plan) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
     assert [action.reason for action in plan.actions if isinstance(action, Note)] == ["NodeNotReady"]
     (marked,) = [action for action in plan.actions if isinstance(action, Together)]
     assert marked.actions[0].body["status"]["conditions"][0]["status"] == "False"
+
+
+def test_an_unknown_node_is_tainted_only_if_nobody_else_changed_its_taints_meanwhile() -> None:
+    assert taints(lifecycle.decide(stored(), [], GONE, False, NOW)) == set()
+    plan = lifecycle.decide(unknown(), [], GONE, False, NOW)
+    assert taints(plan) == {(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")}
+    assert plan.actions[-1].body["metadata"] == {"resourceVersion": "9"}
 
 
 def test_an_unsure_observer_changes_nothing() -> None:
@@ -79,7 +94,7 @@ def test_an_unsure_observer_changes_nothing() -> None:
 
 
 def test_when_all_are_gone_nobody_is_driven_out() -> None:
-    assert taints(lifecycle.decide(stored(), [], GONE, True, NOW)) == {(UNREACHABLE, "NoSchedule")}
+    assert taints(lifecycle.decide(unknown(), [], GONE, True, NOW)) == {(UNREACHABLE, "NoSchedule")}
 
 
 def test_a_node_that_is_back_loses_the_taints_and_keeps_those_of_others() -> None:
@@ -112,7 +127,7 @@ def test_pressure_and_cordons_become_taints() -> None:
 
 def test_standing_taints_keep_their_time() -> None:
     standing = {"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": instants.text(NOW - 60)}
-    obj = stored(ready="Unknown", taints=[standing])
+    obj = {**unknown(), "spec": {"taints": [standing]}}
     (patch,) = lifecycle.decide(obj, [], GONE, False, NOW).actions[-1:]
     assert standing in patch.body["spec"]["taints"]
 
@@ -211,6 +226,12 @@ def test_a_range_is_never_taken_away() -> None:
     assert allocated([registered(1, "10.244.7.0/24")]) == {}
 
 
+def test_a_range_of_another_size_keeps_every_range_that_it_overlaps() -> None:
+    assert allocated([registered(1, "10.244.0.0/23"), registered(2, "10.244.2.128/25"), registered(3)]) == {
+        "node-3": "10.244.3.0/24"
+    }
+
+
 def test_exhaustion_is_told() -> None:
     plan = cidrs.decide([registered(1, "10.0.0.0/24"), registered(2)], IPv4Network("10.0.0.0/24"))
     (note,) = plan.actions
@@ -233,6 +254,10 @@ def test_no_two_nodes_ever_share_a_range(present: list[int | None]) -> None:
 def test_pods_of_a_vanished_node_are_removed_and_that_is_told() -> None:
     plan = podgarbage.of_vanished("node-9", [running()], NOW)
     assert [type(action) for action in plan.actions] == [Note, Patch, Delete]
+
+
+def test_a_vanished_node_is_looked_at_until_none_of_its_pods_is_left() -> None:
+    assert podgarbage.of_vanished("node-9", [running()] * 2000, NOW).again_after is not None
 
 
 def test_only_the_oldest_finished_pods_beyond_the_threshold_go() -> None:

@@ -176,6 +176,19 @@ async def test_a_directory_is_made_on_the_node_that_was_selected() -> None:
     assert {"ProvisioningSucceeded"} <= events(world)
 
 
+async def test_a_claim_that_needs_no_pod_is_served_as_soon_as_a_node_is_ready() -> None:
+    world = World()
+    world.put(storage_class("local-path", volumeBindingMode="Immediate"))
+    stored = world.put({**node(), "status": {"conditions": [{"type": "Ready", "status": "False"}]}})
+    async with controllers(world):
+        made = world.put(claim(storageClassName="local-path"))
+        await settled(world)
+        assert phases(world) == {"data": "Pending"}
+        world.edit(stored, lambda new: new["status"].update(conditions=node()["status"]["conditions"]))
+        await settled(world)
+    assert phases(world) == {"data": "Bound", f"pvc-{meta.uid(made)}": "Bound"}
+
+
 async def test_the_choice_of_a_node_that_is_gone_is_taken_back() -> None:
     world = World()
     world.put(storage_class("local-path"))

@@ -8,7 +8,7 @@ import pytest
 
 from services.controllers.actions import Create, Delete, Note, Patch, Require, Together, Update
 from services.controllers.claims import ref_of
-from services.controllers.writer import UNREACHABLE, Outcome, Writer
+from services.controllers.writer import SIDE_BY_SIDE, UNREACHABLE, Outcome, Writer
 from shared.errors import AlreadyExists, Conflict, Forbidden, InternalError, NotFound, ServiceUnavailable
 from shared.events.subjects import Ref
 from shared.objects import meta
@@ -90,6 +90,29 @@ async def test_a_slow_start_gives_up_at_the_first_failing_batch(world: World, wr
     world.refuse = refuse
     await writer.perform([Together(tuple(create(f"p{number}") for number in range(50)), slow_start=True)])
     assert len(asked) == 3
+
+
+async def test_one_refusal_among_many_does_not_keep_the_others_back(world: World, writer: Writer) -> None:
+    stored = [world.put(pod(f"p{number}")) for number in range(200)]
+    world.refuse = lambda method, options: (
+        Forbidden("held") if options and options["preconditions"]["uid"] == meta.uid(stored[0]) else None
+    )
+    deletions = tuple(Delete(ref_of("", "pods", one), uid=meta.uid(one)) for one in stored)
+    outcome = await writer.perform([Together(deletions)])
+    assert outcome.failure is not None
+    assert [ref.name for ref in world.stored] == ["p0"]
+
+
+async def test_when_nobody_answers_the_rest_is_not_tried(world: World, writer: Writer) -> None:
+    asked: list[str] = []
+
+    def refuse(method: str, obj: Object | None) -> ServiceUnavailable:
+        asked.append(method)
+        return ServiceUnavailable("away")
+
+    world.refuse = refuse
+    await writer.perform([Together(tuple(create(f"p{number}") for number in range(200)))])
+    assert len(asked) == SIDE_BY_SIDE
 
 
 async def test_created_and_refused_pods_are_told_about(world: World, writer: Writer, told: Told) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from shared.bus import recorder
 from shared.bus.recorder import EventRecorder
-from shared.errors import AlreadyExists, Forbidden, NotFound, ServiceUnavailable
+from shared.errors import AlreadyExists, Forbidden, NotFound, ServiceUnavailable, TooManyRequests
 from tests.slowness import LIMIT_S
 
 Object = dict[str, Any]
@@ -128,10 +128,13 @@ async def test_a_refused_event_does_not_stop_the_next() -> None:
         await until(lambda: [event["message"] for event in api.stored.values()] == ["kept"])
 
 
-async def test_events_wait_for_an_api_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refusal", [ServiceUnavailable("no API server answers"), TooManyRequests("too many requests")])
+async def test_events_wait_for_an_api_server_that_is_away_or_busy(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
     monkeypatch.setattr(recorder, "RETRY_PAUSE_S", 0.001)
     api = Events()
-    api.refusal = ServiceUnavailable("no API server answers")
+    api.refusal = refusal
     async with running(api) as found:
         found.record(subject(), "Normal", "R", "first")
         await until(lambda: bool(found._waiting))
