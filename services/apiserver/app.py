@@ -49,6 +49,7 @@ from shared.state.log import StateLog
 from shared.state.record import keep_decoded
 from shared.state.resting import rest
 from shared.state.space import Space
+from shared.state.watermark import Watermark, watermark_path
 
 # objects held in decoded form, which weighs five to ten times their JSON
 MOST_DECODED = 512
@@ -79,9 +80,14 @@ async def main(service: Service) -> None:
     settings = ApiSettings.from_environment()
     pki = Pki(pki_directory(settings.data))
     async with connect(service.settings, "apiserver") as bus, contextlib.AsyncExitStack() as stack:
-        await streams.ensure_streams(bus, service.settings.bus_replicas, settings.history_revisions)
+        declared = (service.settings.bus_replicas, settings.history_revisions)
+        await streams.ensure_streams(bus, *declared)
+        watermark = Watermark(watermark_path(settings.data))
+        await watermark.check(bus)
+        service.start(streams.keep_streams(bus, *declared), name="streams of the broker")
         space = Space(settings.bus_store) if settings.bus_store else None
         state = await load_state(bus, service.start, space)
+        service.start(watermark.follow(state.store.state.cache), name="watermark of the state log")
         key = tokens.load_key(pki.service_account_key)
         parts = await assemble(bus, state, settings, key, pki.ca_certificate.read_text())
         aggregation = Aggregation(parts.store, parts.pipeline.writer, own_request())

@@ -76,6 +76,13 @@ class _Client(Client):
         else:
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
 
+    async def _process_connect_init(self) -> None:
+        await super()._process_connect_init()
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None and writer.get_extra_info("sslcontext") is not None:
+            # the client's reader does not know of TLS, and would ask in vain for a connection that stays half open
+            writer.transport.get_protocol()._over_ssl = True
+
     async def _attempt_reconnect(self) -> None:
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:

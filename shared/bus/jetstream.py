@@ -140,8 +140,8 @@ class JetStream:
         """Configuration and state of a stream. BrokerError 10059 if it is not there."""
         return await self.api(f"STREAM.INFO.{stream}", timeout=timeout)
 
-    async def ensure_stream(self, config: Mapping[str, Any], *, wait: bool = False) -> None:
-        """Declare a stream, or bring an existing one to this configuration.
+    async def ensure_stream(self, config: Mapping[str, Any], *, wait: bool = False) -> bool:
+        """Declare a stream, or bring an existing one to this configuration; whether it was missing.
 
         With `wait` it is tried again as long as the servers of a replicated bus are not yet enough of them.
         """
@@ -154,7 +154,7 @@ class JetStream:
                 log.info("stream %s cannot be declared yet: %s", config["name"], exc)
                 await asyncio.sleep(RETRY_S)
 
-    async def _ensure_stream(self, config: Mapping[str, Any], wait: bool) -> None:
+    async def _ensure_stream(self, config: Mapping[str, Any], wait: bool) -> bool:
         name = config["name"]
         try:
             # who forms a replicated bus does not answer at first, and who waits for that asks again
@@ -164,9 +164,10 @@ class JetStream:
                 raise
             # of two replicas that find it missing one creates it, and the same request of the other is answered alike
             await self.api(f"STREAM.CREATE.{name}", config)
-            return
+            return True
         if any(current.get(key) != value for key, value in config.items()):
             await self.api(f"STREAM.UPDATE.{name}", {**current, **config})
+        return False
 
     async def api(self, verb: str, payload: Any = None, timeout: float = 5.0) -> dict[str, Any]:
         """One request of the JetStream API (`STREAM.INFO.STATE`); BrokerError carries its err_code."""

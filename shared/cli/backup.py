@@ -29,10 +29,11 @@ from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.cli.progress import Progress
 from shared.cli.supervise import running
 from shared.errors import BusError
+from shared.state import watermark
 
 LEFT_OUT_STREAMS = ("LEASE", "NODES", "LOGS")
 # of the data directory: what is the nodes', what processes print, and the streams, which come through the broker
-LEFT_OUT_DIRECTORIES = ("nodes", "log", "bus")
+LEFT_OUT = ("nodes", "log", "bus", watermark.NAME)
 KEPT_OF_BUS = "bus/credentials"
 
 
@@ -74,7 +75,7 @@ def backup(args: argparse.Namespace) -> int:
 def files(data: Path) -> Iterator[tuple[str, Path]]:
     """Name below the data directory, and path, of every file that belongs into a backup."""
     for top in sorted(data.iterdir()):
-        if top.name in LEFT_OUT_DIRECTORIES:
+        if top.name in LEFT_OUT:
             continue
         yield from _below(data, top)
     yield from _below(data, data / KEPT_OF_BUS)

@@ -27,6 +27,7 @@ from shared.cli.progress import Progress
 from shared.cli.supervise import running
 from shared.errors import BusError
 from shared.state.streams import STATE
+from shared.state.watermark import watermark_path
 
 # revisions that a cluster may have handed out after its backup: ten changes a second for seven hours
 LEFT_OUT_REVISIONS = 250_000
@@ -175,6 +176,8 @@ def put_in_place(staging: Path, data: Path, cluster: Cluster) -> None:
     for name in names[1:]:
         (staging / "data" / name).rename(data / name)
     (data / "log").mkdir(exist_ok=True)
+    # the log that it tells of was replaced
+    watermark_path(data).unlink(missing_ok=True)
     cluster.save()
     os.sync()
     shutil.rmtree(replaced)

@@ -75,7 +75,10 @@ class Feed:
         return self._loaded.is_set() and asyncio.get_running_loop().time() - self._current < 5.0
 
     async def run(self) -> None:
-        """Read for ever; begins again by itself after a gap, a lost connection or a restart of the broker."""
+        """Read for ever; begins again by itself after a gap, a lost connection or a restart of the broker.
+
+        StateError if the state log has lost its end since.
+        """
         pause = _FIRST_PAUSE_S
         while True:
             await self._bus.wait_connected()
@@ -107,13 +110,15 @@ class Feed:
         floor = 0 if self._stream == streams.EVENTS else (await floors.read(self._jetstream)).revision
         absence = asyncio.get_running_loop().time() - self._current
         self._drop_held()
+        if self._stream == streams.STATE and self._cache.loaded and last < self._cache.revision:
+            # nothing may be told to be gone that nobody deleted: the process starts again, and its watermark decides
+            raise StateError(f"the state log ends at revision {last}, but {self._cache.revision} was read from it")
         created = str(info.get("created", ""))
         self._anew, self._created = created != self._created, created
         resume = (
             self._cache.loaded
             and not self._anew
             and absence < streams.STREAMS[self._stream].absence_s
-            # a log that is shorter than what was read from it has been restored
             and last >= self._cache.revision
             # revisions and tombstones that were not read yet may be gone
             and self._cache.revision >= floor

@@ -6,14 +6,19 @@ acknowledgement, `s.core.pods...` too, and a stream without acknowledgements ans
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.bus.jetstream import NO_STORAGE, JetStream
+from shared.bus.jetstream import NO_STORAGE, RETRY_S, STREAM_NOT_FOUND, JetStream
 from shared.bus.port import Bus
-from shared.errors import BrokerError
+from shared.errors import BrokerError, BusError, StateError
 from shared.events import subjects
+
+log = logging.getLogger(__name__)
 
 _SECOND = 1_000_000_000
 _HOUR = 3600 * _SECOND
@@ -52,6 +57,8 @@ def _config(name: str, filters: list[str], **options: Any) -> dict[str, Any]:
         "discard": "old",
         "num_replicas": 1,
         "max_consumers": -1,
+        # a damaged file costs its own messages; of a compressed stream nats-server then takes up none at all
+        "compression": "none",
         # write ids of our own are compared instead of the broker's message ids, whose memory would cost
         "duplicate_window": _SECOND,
         **options,
@@ -80,7 +87,6 @@ STREAMS: dict[str, Stream] = {
             allow_msg_ttl=True,
             allow_rollup_hdrs=True,
             subject_delete_marker_ttl=EVENT_MARKER_S * _SECOND,
-            compression="s2",
         ),
         EVENT_MARKER_S * 0.75,
     ),
@@ -115,7 +121,6 @@ STREAMS: dict[str, Stream] = {
             max_bytes=2 << 30,
             # a collector sends a batch again, under the same message id, when its acknowledgement was lost
             duplicate_window=600 * _SECOND,
-            compression="s2",
         ),
         0.0,
     ),
@@ -129,13 +134,67 @@ async def ensure_streams(bus: Bus, replicas: int = 1, revisions: int = HISTORY_R
     streams yet, because its servers have not found each other.
     """
     jetstream = JetStream(bus)
-    for name, stream in STREAMS.items():
-        history = {"max_msgs_per_subject": revisions} if name == STATE else {}
-        await _ensure(jetstream, {**stream.config, **history, "num_replicas": replicas})
+    missing = [name for name in STREAMS if await _ensure(jetstream, _declared(name, replicas, revisions))]
+    if len(missing) < len(STREAMS):
+        await _report(jetstream, missing)
 
 
-async def _ensure(jetstream: JetStream, config: dict[str, Any]) -> None:
-    """A stream that reserves its size gets as much of it as the disk can promise."""
+async def keep_streams(bus: Bus, replicas: int = 1, revisions: int = HISTORY_REVISIONS) -> None:
+    """Declare the streams again whenever the broker comes back, for ever.
+
+    nats-server does not take up a stream whose files it cannot read, and without this everybody would wait for it in
+    vain. StateError if it is STATE: that is left to the next start, which looks first whether anything is missing.
+    """
+    jetstream = JetStream(bus)
+    reconnected = asyncio.Event()
+    remove = bus.on_connection(lambda connected: reconnected.set() if connected else None)
+    try:
+        while True:
+            await reconnected.wait()
+            reconnected.clear()
+            try:
+                await _require_state(jetstream)
+                await ensure_streams(bus, replicas, revisions)
+            except BusError as exc:
+                log.warning("the streams cannot be declared again yet: %s", exc)
+                await asyncio.sleep(RETRY_S)
+                reconnected.set()
+    finally:
+        remove()
+
+
+def _declared(name: str, replicas: int, revisions: int) -> dict[str, Any]:
+    history = {"max_msgs_per_subject": revisions} if name == STATE else {}
+    return {**STREAMS[name].config, **history, "num_replicas": replicas}
+
+
+async def _require_state(jetstream: JetStream) -> None:
+    try:
+        await jetstream.stream_info(STATE)
+    except BrokerError as exc:
+        if exc.code == STREAM_NOT_FOUND:
+            raise StateError("the broker has no state log any more: its files cannot be read") from exc
+        raise
+
+
+async def _report(jetstream: JetStream, missing: Sequence[str]) -> None:
+    """Tell of streams that were not there although others were."""
+    for name in missing:
+        info = await jetstream.stream_info(name)
+        config, kept = info["config"], int(info["state"]["messages"])
+        # what describes a stream on the disk, and may be what was damaged, is written again only when it changes
+        for description in ("declared anew", ""):
+            await jetstream.api(f"STREAM.UPDATE.{name}", {**config, "description": description})
+        log.error(
+            "stream %s was missing and is declared anew, with %d messages: if it was there before, its files are "
+            "damaged, and the log of nats-server tells how",
+            name,
+            kept,
+        )
+
+
+async def _ensure(jetstream: JetStream, config: dict[str, Any]) -> bool:
+    """A stream that reserves its size gets as much of it as the disk can promise; whether it was missing."""
     while True:
         try:
             return await jetstream.ensure_stream(config, wait=True)

@@ -176,8 +176,9 @@ async def test_a_log_made_anew_is_loaded_anew(nats_server: NatsServer) -> None:
             await feed.wait_loaded()
             revision = await log.put(Ref("", "pods", "default", "old"), body("old"), expected=0, author=AUTHOR)
             await cache.wait_revision(revision, LIMIT_S)
-            await JetStream(bus).api("STREAM.DELETE.STATE")
-            await ensure_streams(bus)
-            for name in ("x", "y", "z"):
-                await log.put(Ref("", "pods", "default", name), body(name), expected=0, author=AUTHOR)
+        await JetStream(bus).api("STREAM.DELETE.STATE")
+        await ensure_streams(bus)
+        for name in ("x", "y", "z"):
+            await log.put(Ref("", "pods", "default", name), body(name), expected=0, author=AUTHOR)
+        async with running(feed.run()):
             await wait_for(lambda: [record.ref.name for record in cache.list("", "pods")] == ["x", "y", "z"])

@@ -81,6 +81,8 @@ def test_the_new_takes_the_place_of_the_old_and_the_nodes_stay(tmp_path: Path) -
     data = tmp_path / "data"
     (data / "nodes").mkdir(parents=True)
     (data / "kubeconfig").write_text("old")
+    # how far the old log had come says nothing about the new one
+    (data / "state-log.json").write_text('{"revision": 1000000}')
     Cluster(data, name="old").with_nodes(1).save()
     staging = staged(tmp_path)
     put_in_place(staging, data, changed(staging, data, arguments()))
@@ -90,6 +92,7 @@ def test_the_new_takes_the_place_of_the_old_and_the_nodes_stay(tmp_path: Path) -
     assert (loaded.name, loaded.nodes) == (NAME, ("node-1", "node-2"))
     assert (data / "nodes").is_dir()
     assert not (data / REPLACED).exists()
+    assert not (data / "state-log.json").exists()
 
 
 def test_an_exchange_that_was_interrupted_is_done_again(tmp_path: Path) -> None:
@@ -102,7 +105,8 @@ def test_an_exchange_that_was_interrupted_is_done_again(tmp_path: Path) -> None:
 
 def test_a_backup_holds_keys_and_settings_and_nothing_of_the_nodes(tmp_path: Path) -> None:
     for name in ("pki/ca.key", "bus/credentials/admin.json", "bus/jetstream/x", "bus/nats.conf", "nodes/node-1/x",
-                 "log/apiserver.log", "pki/.lock", "cluster.json", "cluster.json.partial"):  # fmt: skip
+                 "log/apiserver.log", "pki/.lock", "cluster.json", "cluster.json.partial", "state-log.json",
+                 ):  # fmt: skip
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
