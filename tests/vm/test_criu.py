@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.vm.machine import Machine
+from tests.vm.machine import WITH_PACKAGES, Machine
 
 
 def test_containers_and_pods_go_on_from_a_checkpoint(vm: Machine) -> None:
-    vm.pytest("criu", "tests/integration/checkpoint")
+    vm.pytest("criu", "tests/integration/checkpoint", before=WITH_PACKAGES)
