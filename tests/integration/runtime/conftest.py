@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 
 from services.nodeagent.runtime.client import KeeperClient
 from services.nodeagent.runtime.model import ContainerSpec, ContainerState, SandboxSpec
+from shared.kernel import calls
 from shared.kernel.cgroups import groups
 from tests.leaks import Leaks, no_leaks
 from tests.slowness import LIMIT_S
@@ -58,6 +60,38 @@ async def eventually(condition: Callable[[], Any], what: str) -> Any:
         await asyncio.sleep(0.01)
 
 
+LISTED = {"PATH": "/bin", "HOME": "/root"}
+BY_KEEPER = {"PATH": "/bin"}  # where HOME has to be looked up in the container, an interpreter has to do it
+WITHOUT_LIST = "made without a list of system calls"  # in the keeper's log, of a container that had one
+
+
+def both_ways(*, second_attempt: bool = False) -> Callable[[Any], Any]:
+    """Run a test's body with containers made from lists of system calls, then with those that the keeper makes itself,
+    on one keeper. `second_attempt`: the list comes upon something that it leaves to the keeper."""
+
+    def decorate(test: Any) -> Any:
+        @functools.wraps(test)
+        async def run(node: Node, **fixtures: Any) -> None:
+            place = fixtures.get("tmp_path")
+            for way, env in (("listed", LISTED), ("by-keeper", BY_KEEPER)):
+                node.env = env
+                if place is not None:
+                    fixtures["tmp_path"] = place / way
+                    (place / way).mkdir()
+                try:
+                    await test(node, **fixtures)
+                    if env is LISTED and calls.supported():
+                        assert (WITHOUT_LIST in node.keeper_log()) == second_attempt
+                except BaseException as exc:
+                    exc.add_note(f"containers were made: {way}")
+                    raise
+                await node.start_over()
+
+        return run
+
+    return decorate
+
+
 def skip_without_loop_devices() -> None:
     """For tests of device permissions: a device that root of the host may open, and that does nothing then."""
     try:
@@ -76,19 +110,23 @@ class Node:
         self.socket = directory / "run/nodes/n1/keeper.sock"
         self.groups = groups.detect(f"/{self.cluster}/n1")
         self.exits: dict[str, ContainerState] = {}
+        self.env = LISTED
         self.process: subprocess.Popen[bytes] | None = None
+        (directory / "writable").mkdir()  # as the agent does
         self.runtime: KeeperClient
 
-    def start_keeper(self, log: Path | None = None) -> None:
+    def start_keeper(self) -> None:
         env = {
             **os.environ,
             "WHERRY_RUN": str(self.directory / "run"),
             "WHERRY_CLUSTER": self.cluster,
             "WHERRY_NODE_NAME": "n1",
         }
-        with open(log or os.devnull, "ab") as errors:
-            into = errors if log else None
-            self.process = subprocess.Popen([sys.executable, "-m", "services.nodeagent.keeper"], env=env, stderr=into)
+        with open(self.directory / "keeper.log", "ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "services.nodeagent.keeper"], env=env, stderr=log)
+
+    def keeper_log(self) -> str:
+        return (self.directory / "keeper.log").read_text()
 
     def kill_keeper(self) -> None:
         if self.process is not None:
@@ -122,7 +160,7 @@ class Node:
 
     def spec(self, name: str, *argv: str, **options: Any) -> ContainerSpec:
         options.setdefault("sandbox_id", "pod")
-        options.setdefault("env", {"PATH": "/bin"})
+        options.setdefault("env", dict(self.env))
         options.setdefault("log_path", str(self.log_file(name)))
         options.setdefault("lower", [str(self.layer)])
         writable = str(self.directory / "writable" / name)
@@ -163,6 +201,15 @@ class Node:
         for sandbox in sandboxes:
             await self.runtime.remove_sandbox(sandbox.id)
 
+    async def start_over(self) -> None:
+        """Forget all that the containers so far have left."""
+        await self.clean()
+        self.exits.clear()
+        for name in ("logs", "writable"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+        (self.directory / "writable").mkdir()
+        os.truncate(self.directory / "keeper.log", 0)
+
 
 @pytest.fixture(scope="session")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -186,3 +233,4 @@ async def node(tmp_path: Path, layer: Path, no_leaks: Leaks) -> AsyncIterator[No
         await made.runtime.close()
         made.kill_keeper()
         made.groups.remove_all()
+        print(made.keeper_log(), file=sys.stderr)

@@ -13,11 +13,12 @@ import pytest
 from services.nodeagent.runtime.client import StartError, UnknownId
 from services.nodeagent.runtime.model import Capabilities, Mount, Resources, Rlimit
 from shared.kernel import mounts, syscalls
-from tests.integration.runtime.conftest import Node, eventually, skip_without_loop_devices
+from tests.integration.runtime.conftest import BY_KEEPER, Node, both_ways, eventually, skip_without_loop_devices
 
 pytestmark = pytest.mark.root
 
 
+@both_ways()
 async def test_a_program_runs_as_process_1_and_its_exit_code_is_reported(node: Node) -> None:
     await node.sandbox()
     state, output = await node.run("c", "sh", "-c", "echo pid $$; exit 7")
@@ -26,6 +27,7 @@ async def test_a_program_runs_as_process_1_and_its_exit_code_is_reported(node: N
     assert state.created_at <= state.started_at <= state.finished_at
 
 
+@both_ways()
 async def test_a_signal_is_reported_as_128_and_its_number(node: Node) -> None:
     await node.sandbox()
     await node.start("c", "sleep", "1000")
@@ -34,6 +36,7 @@ async def test_a_signal_is_reported_as_128_and_its_number(node: Node) -> None:
     assert (state.exit_code, state.signal) == (137, 9)
 
 
+@both_ways(second_attempt=True)
 async def test_a_missing_program_is_error_127_and_remembered(node: Node) -> None:
     await node.sandbox()
     with pytest.raises(StartError, match=r'exec: "nosuch": executable file not found in \$PATH') as caught:
@@ -43,6 +46,7 @@ async def test_a_missing_program_is_error_127_and_remembered(node: Node) -> None
     assert [(item.state, item.exit_code) for item in containers] == [("exited", 127)]
 
 
+@both_ways(second_attempt=True)
 async def test_a_program_without_execute_permission_is_error_126(node: Node) -> None:
     await node.sandbox()
     with pytest.raises(StartError, match=r'exec: "/etc/passwd": permission denied') as caught:
@@ -50,6 +54,7 @@ async def test_a_program_without_execute_permission_is_error_126(node: Node) -> 
     assert caught.value.exit_code == 126
 
 
+@both_ways(second_attempt=True)
 async def test_a_missing_interpreter_is_not_taken_for_a_missing_program(node: Node, tmp_path: Path) -> None:
     layer = tmp_path / "layer/bin"
     layer.mkdir(parents=True)
@@ -61,6 +66,7 @@ async def test_a_missing_interpreter_is_not_taken_for_a_missing_program(node: No
     assert caught.value.exit_code == 127
 
 
+@both_ways(second_attempt=True)
 async def test_a_mount_that_cannot_be_made_is_named_in_the_error(node: Node) -> None:
     await node.sandbox()
     with pytest.raises(StartError, match=r"opening /no/such/directory for /data: no such file or directory") as caught:
@@ -80,6 +86,7 @@ async def test_a_start_in_an_unknown_sandbox_is_refused(node: Node) -> None:
         await node.start("c", "true", sandbox_id="nosuch")
 
 
+@both_ways()
 async def test_a_container_sees_only_its_own_processes_and_the_hostname_of_the_pod(node: Node) -> None:
     await node.sandbox(hostname="web-0")
     output = await node.shell("hostname; ls /proc | grep -c '^[0-9]*$'; echo $HOSTNAME")
@@ -88,6 +95,7 @@ async def test_a_container_sees_only_its_own_processes_and_the_hostname_of_the_p
     assert output.splitlines()[2] == "web-0"
 
 
+@both_ways()
 async def test_standard_output_and_error_are_kept_apart_in_the_log(node: Node) -> None:
     await node.sandbox()
     await node.shell("echo out; echo err >&2")
@@ -95,12 +103,14 @@ async def test_standard_output_and_error_are_kept_apart_in_the_log(node: Node) -
     assert sorted(lines) == ["stderr F err", "stdout F out"]
 
 
+@both_ways()
 async def test_dev_stdout_can_be_opened_again_by_another_user(node: Node) -> None:
     await node.sandbox()
     output = await node.shell("echo one > /dev/stdout; echo two > /proc/self/fd/1", uid=1000, gid=1000)
     assert output == "one\ntwo\n"
 
 
+@both_ways()
 async def test_what_is_written_just_before_the_end_is_logged_whole(node: Node) -> None:
     await node.sandbox()
     output = await node.shell("seq 1 20000; printf end")
@@ -109,6 +119,7 @@ async def test_what_is_written_just_before_the_end_is_logged_whole(node: Node) -
     assert lines[20000:] == ["end"]
 
 
+@both_ways()
 async def test_the_root_is_writable_and_the_layer_stays_untouched(node: Node) -> None:
     await node.sandbox()
     await node.shell("echo new > /file; rm /etc/group")
@@ -117,6 +128,7 @@ async def test_the_root_is_writable_and_the_layer_stays_untouched(node: Node) ->
     assert (node.directory / "writable/c/upper/file").read_text() == "new\n"
 
 
+@both_ways()
 async def test_upper_layers_cover_lower_ones(node: Node, tmp_path: Path) -> None:
     top = tmp_path / "top"
     (top / "etc").mkdir(parents=True)
@@ -125,6 +137,7 @@ async def test_upper_layers_cover_lower_ones(node: Node, tmp_path: Path) -> None
     assert await node.shell("cat /etc/passwd", lower=[str(top), str(node.layer)]) == "covered\n"
 
 
+@both_ways()
 async def test_many_layers_with_long_and_odd_names_can_be_mounted(node: Node, tmp_path: Path) -> None:
     layers = []
     for number in range(100):
@@ -137,6 +150,7 @@ async def test_many_layers_with_long_and_odd_names_can_be_mounted(node: Node, tm
     assert output == "100\n"
 
 
+@both_ways()
 async def test_a_read_only_root_refuses_writes_but_volumes_do_not(node: Node, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
@@ -146,6 +160,7 @@ async def test_a_read_only_root_refuses_writes_but_volumes_do_not(node: Node, tm
     assert output == "volume\nshm\n"
 
 
+@both_ways()
 async def test_a_read_only_mount_is_read_only_with_everything_below(node: Node, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
@@ -156,6 +171,7 @@ async def test_a_read_only_mount_is_read_only_with_everything_below(node: Node, 
     assert output == "refused\n"
 
 
+@both_ways()
 async def test_a_file_can_be_mounted_on_a_path_that_does_not_exist(node: Node, tmp_path: Path) -> None:
     source = tmp_path / "hosts"
     source.write_text("127.0.0.1 localhost\n")
@@ -164,6 +180,7 @@ async def test_a_file_can_be_mounted_on_a_path_that_does_not_exist(node: Node, t
     assert output == "127.0.0.1 localhost\n"
 
 
+@both_ways(second_attempt=True)
 async def test_a_mount_target_that_is_a_link_to_the_host_stays_inside_the_root(node: Node, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -200,6 +217,7 @@ async def test_a_sub_path_that_leads_out_of_its_volume_is_refused(node: Node, tm
         await node.start("bad", "true", mounts=[Mount(str(volume), "/data", sub_path="out")])
 
 
+@both_ways(second_attempt=True)
 async def test_a_missing_sub_path_is_made(node: Node, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
@@ -208,6 +226,7 @@ async def test_a_missing_sub_path_is_made(node: Node, tmp_path: Path) -> None:
     assert (volume / "a/b/file").exists()
 
 
+@both_ways()
 async def test_a_tmpfs_mount_has_its_size_and_mode(node: Node) -> None:
     await node.sandbox()
     mount = Mount("", "/scratch", kind="tmpfs", options=["size=64k", "mode=0700", "noexec"])
@@ -217,6 +236,7 @@ async def test_a_tmpfs_mount_has_its_size_and_mode(node: Node) -> None:
     assert output.splitlines()[-1] == "700"
 
 
+@both_ways()
 async def test_a_shared_mount_carries_new_mounts_to_the_host(node: Node, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
@@ -232,19 +252,29 @@ async def test_a_shared_mount_carries_new_mounts_to_the_host(node: Node, tmp_pat
         mounts.unmount_below(volume)
 
 
+@both_ways()
 async def test_default_capabilities_are_dockers(node: Node) -> None:
     await node.sandbox()
     output = await node.shell("grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | awk '{print $2}'")
     assert output.split() == ["0" * 16, "00000000a80425fb", "00000000a80425fb", "00000000a80425fb", "0" * 16]
 
 
+@both_ways()
 async def test_a_user_has_no_capabilities_and_its_groups(node: Node) -> None:
     await node.sandbox()
-    script = "id -u; id -G; grep CapEff /proc/self/status | awk '{print $2}'; echo $HOME"
+    script = "id -u; id -G; grep CapEff /proc/self/status | awk '{print $2}'"
     output = await node.shell(script, uid=1000, gid=1000, groups=[1000, 2000])
-    assert output.splitlines() == ["1000", "1000 2000", "0" * 16, "/home/app"]
+    assert output.splitlines() == ["1000", "1000 2000", "0" * 16]
 
 
+async def test_home_is_what_the_containers_own_users_say_unless_it_is_given(node: Node) -> None:
+    await node.sandbox()
+    options = {"uid": 1000, "gid": 1000}
+    assert await node.shell("echo $HOME", name="a", env=BY_KEEPER, **options) == "/home/app\n"
+    assert await node.shell("echo $HOME", name="b", env=BY_KEEPER | {"HOME": "/given"}, **options) == "/given\n"
+
+
+@both_ways()
 async def test_dropping_all_and_adding_one_leaves_one(node: Node) -> None:
     await node.sandbox()
     output = await node.shell(
@@ -254,12 +284,14 @@ async def test_dropping_all_and_adding_one_leaves_one(node: Node) -> None:
     assert output == f"{1 << 10:016x}\n"
 
 
+@both_ways()
 async def test_no_new_privileges_is_set_when_asked_for(node: Node) -> None:
     await node.sandbox()
     output = await node.shell("grep NoNewPrivs /proc/self/status", no_new_privileges=True)
     assert output.split() == ["NoNewPrivs:", "1"]
 
 
+@both_ways()
 async def test_seccomp_refuses_new_namespaces_and_mounts(node: Node) -> None:
     await node.sandbox()
     everything = Capabilities(add=["SYS_CHROOT"])
@@ -269,6 +301,7 @@ async def test_seccomp_refuses_new_namespaces_and_mounts(node: Node) -> None:
     assert output.count("Operation not permitted") + output.count("permission denied") == 2
 
 
+@both_ways()
 async def test_a_privileged_container_is_not_confined(node: Node) -> None:
     await node.sandbox()
     script = "grep Seccomp: /proc/self/status; mount -t tmpfs x /tmp && echo mounted; test -w /proc/sys && echo rw"
@@ -276,6 +309,7 @@ async def test_a_privileged_container_is_not_confined(node: Node) -> None:
     assert output.splitlines() == ["Seccomp:\t0", "mounted", "rw"]
 
 
+@both_ways()
 async def test_secrets_of_the_kernel_are_hidden_and_switches_are_read_only(node: Node) -> None:
     await node.sandbox()
     script = (
@@ -288,6 +322,7 @@ async def test_secrets_of_the_kernel_are_hidden_and_switches_are_read_only(node:
     assert output.split() == ["0", "0", "refused", "refused", "refused"]
 
 
+@both_ways()
 async def test_a_device_made_by_the_container_can_be_opened_only_if_it_is_a_standard_one(node: Node) -> None:
     skip_without_loop_devices()
     await node.sandbox()
@@ -299,6 +334,7 @@ async def test_a_device_made_by_the_container_can_be_opened_only_if_it_is_a_stan
     assert output.split() == ["made", "refused", "3"]
 
 
+@both_ways()
 async def test_standard_devices_are_there_and_usable_by_anybody(node: Node) -> None:
     await node.sandbox()
     script = (
@@ -309,11 +345,13 @@ async def test_standard_devices_are_there_and_usable_by_anybody(node: Node) -> N
     assert output.split() == ["2", "2", "/proc/self/fd", "pts/ptmx", "shm"]
 
 
+@both_ways()
 async def test_a_missing_working_directory_is_made(node: Node) -> None:
     await node.sandbox()
     assert await node.shell("pwd", cwd="/deep/in/side") == "/deep/in/side\n"
 
 
+@both_ways(second_attempt=True)
 async def test_a_working_directory_outside_of_the_root_cannot_be_reached(node: Node) -> None:
     await node.sandbox()
     for number in range(3, 12):
@@ -322,23 +360,27 @@ async def test_a_working_directory_outside_of_the_root_cannot_be_reached(node: N
             await node.start(name, "true", cwd=f"/proc/self/fd/{number}")
 
 
+@both_ways()
 async def test_no_descriptor_of_the_keeper_reaches_the_container(node: Node) -> None:
     await node.sandbox()
     output = await node.shell("cd /proc/self/fd; echo *")
     assert set(output.split()) <= {"0", "1", "2", "3"}  # 3 is the shell's own, of the directory it lists
 
 
+@both_ways()
 async def test_the_keepers_interpreter_can_only_be_reached_read_only(node: Node) -> None:
     assert node.process is not None
     assert os.statvfs(f"/proc/{node.process.pid}/exe").f_flag & os.ST_RDONLY
 
 
+@both_ways()
 async def test_umask_and_resource_limits_apply(node: Node) -> None:
     await node.sandbox()
     output = await node.shell("umask; ulimit -n", umask=0o077, rlimits={"nofile": Rlimit(123, 456)})
     assert output.split() == ["0077", "123"]
 
 
+@both_ways()
 async def test_a_limit_above_what_the_host_permits_is_lowered_with_a_warning(node: Node) -> None:
     if resource.getrlimit(resource.RLIMIT_NPROC)[1] == resource.RLIM_INFINITY:
         pytest.skip("this host limits nothing")
@@ -347,6 +389,7 @@ async def test_a_limit_above_what_the_host_permits_is_lowered_with_a_warning(nod
     assert state.state == "running"
 
 
+@both_ways()
 async def test_an_oom_score_that_the_host_forbids_is_a_warning(node: Node) -> None:
     await node.sandbox()
     state = await node.start("c", "sleep", "1000", oom_score_adj=-900)
@@ -356,6 +399,7 @@ async def test_an_oom_score_that_the_host_forbids_is_a_warning(node: Node) -> No
     assert Path(f"/proc/{other.pid}/oom_score_adj").read_text() == "1000\n"
 
 
+@both_ways()
 async def test_a_container_above_its_memory_limit_is_reported_as_killed_for_memory(node: Node) -> None:
     await node.sandbox()
     state, _output = await node.run(
@@ -365,6 +409,7 @@ async def test_a_container_above_its_memory_limit_is_reported_as_killed_for_memo
     assert state.exit_code != 0
 
 
+@both_ways()
 async def test_a_process_limit_is_kept(node: Node) -> None:
     await node.sandbox()
     script = "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo started"
@@ -373,6 +418,7 @@ async def test_a_process_limit_is_kept(node: Node) -> None:
     assert "fork" in output
 
 
+@both_ways()
 async def test_limits_are_visible_inside_and_can_be_changed(node: Node) -> None:
     await node.sandbox()
     await node.start("c", "sleep", "1000", resources=Resources(memory_bytes=64 << 20, pids=50))
@@ -383,6 +429,7 @@ async def test_limits_are_visible_inside_and_can_be_changed(node: Node) -> None:
     assert (stats.memory_limit_bytes, stats.pids_limit) == (128 << 20, 50)
 
 
+@both_ways()
 async def test_statistics_count_what_a_container_uses(node: Node) -> None:
     await node.sandbox()
     await node.start("c", "sh", "-c", "while :; do :; done")
@@ -398,6 +445,7 @@ async def test_statistics_count_what_a_container_uses(node: Node) -> None:
     assert list(await node.runtime.stats_all()) == ["c"]
 
 
+@both_ways()
 async def test_a_paused_container_stands_still_and_can_be_killed(node: Node) -> None:
     await node.sandbox()
     await node.start("c", "sh", "-c", "while :; do echo tick; done")
@@ -410,6 +458,7 @@ async def test_a_paused_container_stands_still_and_can_be_killed(node: Node) -> 
     assert (await node.exit_of("c")).signal == 9
 
 
+@both_ways()
 async def test_removing_a_running_container_ends_all_its_processes(node: Node) -> None:
     await node.sandbox()
     state = await node.start("c", "sh", "-c", "sleep 1000 & sleep 1000 & wait")
@@ -419,6 +468,7 @@ async def test_removing_a_running_container_ends_all_its_processes(node: Node) -
     await node.runtime.remove_container("c")
 
 
+@both_ways()
 async def test_a_container_that_ignores_sigterm_is_ended_by_sigkill(node: Node) -> None:
     await node.sandbox()
     await node.start("c", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.01; done")

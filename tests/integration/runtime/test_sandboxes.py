@@ -12,7 +12,7 @@ import pytest
 from services.nodeagent.runtime.model import Resources, SandboxSpec
 from shared.errors import RuntimeFailure
 from shared.kernel import netns
-from tests.integration.runtime.conftest import Node, eventually
+from tests.integration.runtime.conftest import Node, both_ways, eventually
 
 pytestmark = pytest.mark.root
 
@@ -28,6 +28,7 @@ async def ip(*arguments: str) -> str:
     return output.decode()
 
 
+@both_ways()
 async def test_containers_of_a_pod_share_network_ipc_and_uts_and_nothing_else(node: Node) -> None:
     await node.sandbox()
     a = namespaces((await node.start("a", "sleep", "1000")).pid)
@@ -51,6 +52,7 @@ async def test_creating_a_known_sandbox_again_changes_nothing(node: Node) -> Non
     assert os.stat(state.netns_path).st_ino == first
 
 
+@both_ways()
 async def test_a_pod_in_the_host_network_stays_in_the_keepers(node: Node) -> None:
     spec = SandboxSpec("pod", cgroup="/pods/burstable/pod", host_network=True)
     state = await node.runtime.create_sandbox(spec)
@@ -60,6 +62,7 @@ async def test_a_pod_in_the_host_network_stays_in_the_keepers(node: Node) -> Non
     assert {kind for kind in own if own[kind] == container[kind]} == {"net", "uts"}
 
 
+@both_ways()
 async def test_host_pid_and_host_ipc_are_the_hosts(node: Node) -> None:
     await node.sandbox(host_pid=True, host_ipc=True)
     pid = (await node.start("c", "sh", "-c", "sleep 1000 & sleep 1000")).pid
@@ -70,6 +73,7 @@ async def test_host_pid_and_host_ipc_are_the_hosts(node: Node) -> None:
     assert node.groups.processes("/pods/burstable/pod") == []
 
 
+@both_ways()
 async def test_a_shared_process_namespace_shows_all_containers_and_nothing_of_the_host(node: Node) -> None:
     await node.sandbox(share_process=True)
     await node.start("a", "sleep", "1234")
@@ -80,12 +84,14 @@ async def test_a_shared_process_namespace_shows_all_containers_and_nothing_of_th
     assert not {"etc", "usr", "boot"} & set(output.split())
 
 
+@both_ways()
 async def test_orphans_in_a_shared_process_namespace_are_reaped(node: Node) -> None:
     await node.sandbox(share_process=True)
     output = await node.shell("(sh -c 'sleep 0.01 &' &); sleep 0.2; ps -o stat | grep -c Z; true", name="b")
     assert output == "0\n"
 
 
+@both_ways()
 async def test_processes_left_by_a_container_in_a_shared_namespace_end_with_it(node: Node) -> None:
     await node.sandbox(share_process=True)
     await node.start("a", "sleep", "1000")
@@ -94,12 +100,14 @@ async def test_processes_left_by_a_container_in_a_shared_namespace_end_with_it(n
     assert len(node.groups.processes("/pods/burstable/pod")) == 2
 
 
+@both_ways()
 async def test_shared_memory_is_the_pods(node: Node) -> None:
     await node.sandbox()
     await node.shell("echo shared > /dev/shm/file", name="a")
     assert await node.shell("cat /dev/shm/file", name="b") == "shared\n"
 
 
+@both_ways()
 async def test_sysctls_apply_to_the_pod_only(node: Node) -> None:
     await node.sandbox(sysctls={"net.core.somaxconn": "321", "kernel.shm_rmid_forced": "1"})
     output = await node.shell("cat /proc/sys/net/core/somaxconn /proc/sys/kernel/shm_rmid_forced")
@@ -107,6 +115,7 @@ async def test_sysctls_apply_to_the_pod_only(node: Node) -> None:
     assert Path("/proc/sys/net/core/somaxconn").read_text() != "321\n"
 
 
+@both_ways()
 async def test_a_user_may_bind_a_low_port(node: Node) -> None:
     await node.sandbox()
     assert await node.shell("cat /proc/sys/net/ipv4/ip_unprivileged_port_start") == "0\n"
@@ -124,6 +133,7 @@ async def test_a_sandbox_that_fails_half_way_leaves_nothing(node: Node) -> None:
     assert await node.runtime.list() == ([], [])
 
 
+@both_ways()
 async def test_the_pods_limit_holds_for_all_its_containers_together(node: Node) -> None:
     await node.sandbox(resources=Resources(memory_bytes=32 << 20))
     stats, interfaces = await node.runtime.sandbox_stats("pod")
@@ -142,6 +152,7 @@ async def test_removing_a_sandbox_ends_its_containers(node: Node) -> None:
     await node.runtime.remove_sandbox("pod")
 
 
+@both_ways()
 async def test_no_mount_of_a_container_is_seen_outside_of_it(node: Node) -> None:
     await node.sandbox()
     await node.start("c", "sleep", "1000")
@@ -149,6 +160,7 @@ async def test_no_mount_of_a_container_is_seen_outside_of_it(node: Node) -> None
     assert f"{node.directory}/writable" not in mounts
 
 
+@both_ways()
 async def test_a_containers_processes_have_an_id_on_the_node_and_one_inside(node: Node) -> None:
     await node.sandbox()
     pid = (await node.start("c", "sh", "-c", "sleep 1000 & wait")).pid

@@ -15,14 +15,9 @@ from services.nodeagent.runtime.client import StartError
 from services.nodeagent.runtime.model import Mount, Rlimit
 from shared.kernel import calls, syscalls
 from shared.kernel.check import CAP_SYS_RESOURCE
-from tests.integration.runtime.conftest import Node, eventually
+from tests.integration.runtime.conftest import BY_KEEPER, LISTED, WITHOUT_LIST, Node, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(not calls.supported(), reason="no machine program for this machine")]
-
-LISTED = {"PATH": "/bin:/usr/bin", "HOME": "/root"}
-BY_KEEPER = {"PATH": "/bin:/usr/bin"}  # where HOME has to be looked up, an interpreter has to do it
-
-WITHOUT_LIST = "made without a list of system calls"  # in the keeper's log
 
 LOOK = """
 cat /proc/self/mountinfo /proc/self/limits /proc/self/cgroup
@@ -39,15 +34,6 @@ def zygotes(node: Node) -> list[int]:
     return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "wherry-zygote\n"]
 
 
-async def logged(node: Node) -> Path:
-    """The log of a new keeper; the agent makes where layers go, without which no list comes to its end."""
-    (node.directory / "writable").mkdir()
-    await node.lose_keeper()
-    log = node.directory / "keeper.log"
-    node.start_keeper(log)
-    return log
-
-
 def comparable(text: str, node: Node) -> str:
     """Without what differs from one container to the next: numbers of mounts and devices, inodes, names, times."""
     text = re.sub(r"^\d+ \d+ \d+:\d+ ", "", text, flags=re.MULTILINE)
@@ -58,7 +44,6 @@ def comparable(text: str, node: Node) -> str:
 
 @pytest.mark.parametrize("uid", [0, 1000])
 async def test_a_listed_container_is_like_one_that_the_keeper_makes(node: Node, uid: int, tmp_path: Path) -> None:
-    log = await logged(node)
     (tmp_path / "source").mkdir()
     (tmp_path / "file").write_text("bound\n")
     mounts = [
@@ -76,7 +61,7 @@ async def test_a_listed_container_is_like_one_that_the_keeper_makes(node: Node, 
             "sh",
             "-c",
             LOOK,
-            env=env,
+            env={**env, "PATH": "/usr/local/bin:/bin"},
             mounts=mounts,
             oom_score_adj=500,
             no_new_privileges=bool(uid),
@@ -87,25 +72,23 @@ async def test_a_listed_container_is_like_one_that_the_keeper_makes(node: Node, 
         assert len(zygotes(node)) == 1
     difference = "\n".join(difflib.unified_diff(*(output.splitlines() for output in outputs), n=0))
     assert not difference, difference
-    assert WITHOUT_LIST not in log.read_text()
+    assert WITHOUT_LIST not in node.keeper_log()
 
 
 @pytest.mark.skipif(bool(syscalls.capget()[1] >> CAP_SYS_RESOURCE & 1), reason="CAP_SYS_RESOURCE is permitted")
 async def test_what_the_host_refuses_is_a_warning_of_a_listed_container_too(node: Node) -> None:
-    log = await logged(node)
     await node.sandbox()
     asked = {"oom_score_adj": -900, "rlimits": {"nofile": Rlimit(1 << 21, 1 << 22)}}
-    listed = await node.start("listed", "sleep", "1000", env=LISTED, **asked)
+    listed = await node.start("listed", "sleep", "1000", **asked)
     by_keeper = await node.start("by-keeper", "sleep", "1000", env=BY_KEEPER, **asked)
     assert listed.warnings == by_keeper.warnings
     assert any("nofile" in warning for warning in listed.warnings)
     for name in ("limits", "oom_score_adj"):
         assert len({Path(f"/proc/{state.pid}/{name}").read_text() for state in (listed, by_keeper)}) == 1
-    assert WITHOUT_LIST not in log.read_text()
+    assert WITHOUT_LIST not in node.keeper_log()
 
 
 async def test_a_listed_container_gets_a_working_directory_that_was_not_there(node: Node) -> None:
-    log = await logged(node)
     await node.sandbox()
     outputs = [
         await node.shell(
@@ -114,32 +97,32 @@ async def test_a_listed_container_gets_a_working_directory_that_was_not_there(no
         for name, env in (("listed", LISTED), ("by-keeper", BY_KEEPER))
     ]
     assert outputs == ["/not/there/yet\n755 0\n755 0\n755 0\n"] * 2
-    assert WITHOUT_LIST not in log.read_text()
+    assert WITHOUT_LIST not in node.keeper_log()
 
 
 async def test_a_start_goes_on_without_a_zygote_that_was_killed(node: Node) -> None:
     await node.sandbox()
-    await node.shell("true", name="first", env=LISTED)
+    await node.shell("true", name="first")
     (zygote,) = zygotes(node)
     os.kill(zygote, signal.SIGKILL)
-    await node.shell("true", name="second", env=LISTED)
-    await node.shell("true", name="third", env=LISTED)
+    await node.shell("true", name="second")
+    await node.shell("true", name="third")
     assert len(zygotes(node)) == 1
     assert zygotes(node) != [zygote]
 
 
 async def test_a_zygote_that_does_not_answer_is_replaced(node: Node) -> None:
     await node.sandbox()
-    await node.shell("true", name="first", env=LISTED)
+    await node.shell("true", name="first")
     (zygote,) = zygotes(node)
     os.kill(zygote, signal.SIGSTOP)
-    await node.shell("true", name="second", env=LISTED)
+    await node.shell("true", name="second")
     assert not Path(f"/proc/{zygote}").exists()
 
 
 async def test_the_zygote_ends_with_the_keeper(node: Node) -> None:
     await node.sandbox()
-    await node.start("c", "sleep", "1000", env=LISTED)
+    await node.start("c", "sleep", "1000")
     (zygote,) = zygotes(node)
     await node.lose_keeper()
 
@@ -153,7 +136,6 @@ async def test_the_zygote_ends_with_the_keeper(node: Node) -> None:
 
 
 async def test_what_a_list_cannot_do_is_done_by_the_keeper(node: Node, tmp_path: Path) -> None:
-    log = await logged(node)
     (tmp_path / "source").write_text("bound\n")
     layer = tmp_path / "layer"
     (layer / "etc").mkdir(parents=True)
@@ -161,13 +143,12 @@ async def test_what_a_list_cannot_do_is_done_by_the_keeper(node: Node, tmp_path:
     await node.sandbox()
     mounts = [Mount(str(tmp_path / "source"), "/etc/hosts")]
     lower = [str(layer), str(node.layer)]
-    assert await node.shell("cat /etc/hosts /run/made/later", env=LISTED, mounts=mounts, lower=lower) == "bound\n" * 2
-    assert log.read_text().count(WITHOUT_LIST) == 1
+    assert await node.shell("cat /etc/hosts /run/made/later", mounts=mounts, lower=lower) == "bound\n" * 2
+    assert node.keeper_log().count(WITHOUT_LIST) == 1
 
 
 async def test_nothing_that_the_second_attempt_writes_is_lost(node: Node, tmp_path: Path) -> None:
     """While no process has a container's pipes the keeper sees their end, in whichever order it looks."""
-    log = await logged(node)
     await node.sandbox()
     script = ["sh", "-c", "echo out; echo err >&2"]
     (tmp_path / "etc").mkdir()
@@ -176,43 +157,41 @@ async def test_nothing_that_the_second_attempt_writes_is_lost(node: Node, tmp_pa
     names = [f"c{number}" for number in range(30)]
     async with asyncio.TaskGroup() as group:
         for name in names:
-            told = node.start(name, *script, env=LISTED, **special)
+            told = node.start(name, *script, **special)
             group.create_task(told, name=name)
     for name in names:
         await node.exit_of(name)
         assert sorted(node.output(name).split()) == ["err", "out"]
-    assert log.read_text().count(WITHOUT_LIST) == len(names)
+    assert node.keeper_log().count(WITHOUT_LIST) == len(names)
 
 
 async def test_a_program_that_cannot_be_executed_is_told_in_words(node: Node) -> None:
     await node.sandbox()
     with pytest.raises(StartError, match="executable file not found") as missing:
-        await node.start("a", "not-there", env=LISTED)
+        await node.start("a", "not-there")
     assert missing.value.exit_code == 127
     with pytest.raises(StartError, match="permission denied") as denied:
-        await node.start("b", "/etc/passwd", env=LISTED)
+        await node.start("b", "/etc/passwd")
     assert denied.value.exit_code == 126
 
 
-async def test_a_listed_container_joins_the_processes_of_another(node: Node, capfd: pytest.CaptureFixture[str]) -> None:
-    log = await logged(node)
+async def test_a_listed_container_joins_the_processes_of_another(node: Node) -> None:
     await node.sandbox(share_process=True)
-    await node.start("a", "sleep", "1000", env=LISTED)
-    assert "sleep 1000" in await node.shell("ps -o args", name="b", env=LISTED)
-    assert WITHOUT_LIST not in log.read_text()
+    await node.start("a", "sleep", "1000")
+    assert "sleep 1000" in await node.shell("ps -o args", name="b")
+    assert WITHOUT_LIST not in node.keeper_log()
     await node.sandbox("other")
-    assert (await node.shell("echo $$", name="alone", env=LISTED, sandbox_id="other")) == "1\n"
+    assert (await node.shell("echo $$", name="alone", sandbox_id="other")) == "1\n"
 
 
 async def test_however_short_a_program_is_its_start_and_its_end_are_seen(node: Node) -> None:
-    log = await logged(node)
     await node.sandbox()
     names = [f"c{number}" for number in range(40)]
     async with asyncio.TaskGroup() as group:
         for name in names:
-            group.create_task(node.start(name, "true", env=LISTED), name=name)
+            group.create_task(node.start(name, "true"), name=name)
     for name in names:
         state = await node.exit_of(name)
         assert (state.exit_code, state.message) == (0, "")
         assert state.started_at
-    assert WITHOUT_LIST not in log.read_text()
+    assert WITHOUT_LIST not in node.keeper_log()
