@@ -9,7 +9,7 @@ An entry is 96 bytes, all numbers little-endian:
 
 | offset | |
 |---|---|
-| 0 | number of the call (see _X86_64), or MOVE, ENTER |
+| 0 | number of the call (see numbers.py), or MOVE, ENTER |
 | 8 | six arguments |
 | 56 | bits of the arguments (of the first four) that are addresses of where the argument is |
 | 60 | how many bytes further the next entry is after a result above 0 |
@@ -30,52 +30,11 @@ import os
 import struct
 from collections.abc import Iterable
 
+from shared.kernel import numbers
+
 ENTRY = 96
 MOVE = -1  # write the second argument at the address that is the first
 ENTER = -2  # go on at the first argument; from now on the second is the failure list
-
-# asm/unistd.h
-_X86_64 = {
-    "write": 1,
-    "open": 2,
-    "close": 3,
-    "dup2": 33,
-    "sendto": 44,
-    "recvfrom": 45,
-    "sendmsg": 46,
-    "recvmsg": 47,
-    "execve": 59,
-    "chdir": 80,
-    "fchdir": 81,
-    "fchown": 93,
-    "umask": 95,
-    "mkdir": 83,
-    "chmod": 90,
-    "chown": 92,
-    "setgroups": 116,
-    "setsid": 112,
-    "setresuid": 117,
-    "setresgid": 119,
-    "capset": 126,
-    "pivot_root": 155,
-    "prctl": 157,
-    "setrlimit": 160,
-    "mount": 165,
-    "umount2": 166,
-    "exit_group": 231,
-    "mkdirat": 258,
-    "mknodat": 259,
-    "symlinkat": 266,
-    "unshare": 272,
-    "setns": 308,
-    "seccomp": 317,
-    "open_tree": 428,
-    "move_mount": 429,
-    "clone3": 435,
-    "close_range": 436,
-    "openat2": 437,
-    "mount_setattr": 442,
-}
 
 # rbx: the entry; r14: the failure list. The two addresses at the beginning are filled in by `program`.
 _BEGIN = (b"\xbb", b"\x41\xbe")  # mov ebx, ...; mov r14d, ...
@@ -106,8 +65,8 @@ _LOOP = bytes.fromhex(
     "4889fb 4989f6 e94fffffff"  # enter: mov rbx, rdi; mov r14, rsi; jmp loop
 )
 
-_MACHINES = {"x86_64": (62, _X86_64)}
-_HERE = _MACHINES.get(os.uname().machine)
+_MACHINES = {"x86_64": 62}
+_HERE = _MACHINES.get(numbers.MACHINE)
 _PACKED = struct.Struct("<q6QIiQQiiQ")
 _WORD = (1 << 64) - 1
 _NO_MORE = (0, 0, 0, 0, 0)
@@ -121,8 +80,8 @@ def supported() -> bool:
 def elf_machine() -> int:
     """What elf(5) calls e_machine. LookupError for a machine that is not supported."""
     if _HERE is None:
-        raise LookupError(f"no machine program for {os.uname().machine}")
-    return _HERE[0]
+        raise LookupError(f"no machine program for {numbers.MACHINE}")
+    return _HERE
 
 
 def program(first: int, failure: int) -> bytes:
@@ -157,9 +116,7 @@ def call(
 ) -> bytes:
     """One entry. `arguments` are numbers, addresses or Slots; `keep` is the slot for the result; `tolerate` the bits of
     errors after which to go `on_error` entries further instead of failing. LookupError for an unknown call."""
-    if _HERE is None:
-        raise LookupError(f"no system calls are known for {os.uname().machine}")
-    return _entry(_HERE[1][name], arguments, keep, tolerate, on_error, on_success, on_zero)
+    return _entry(numbers.number(name), arguments, keep, tolerate, on_error, on_success, on_zero)
 
 
 def enter(first: int, failure: int) -> bytes:

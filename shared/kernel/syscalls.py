@@ -1,8 +1,7 @@
 """Linux calls that Python's standard library lacks, over ctypes, each raising OSError that names what it was about.
 
 The library is opened as PyDLL: the GIL stays held during a call, which makes a raw clone3(2) safe in a single-threaded
-process (the child finds the interpreter exactly as the parent left it). Numbers are those of the manual pages; calls
-added since Linux 5.1 have one number on every architecture.
+process (the child finds the interpreter exactly as the parent left it). Constants are those of the manual pages.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from shared.kernel import numbers
 
 CLONE_NEWTIME = 0x80
 CLONE_NEWNS = 0x20000
@@ -91,37 +92,17 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_GET_ACTION_AVAIL = 2
 
-_CLONE3 = 435
-_OPEN_TREE = 428
-_MOVE_MOUNT = 429
-_OPENAT2 = 437
-_MOUNT_SETATTR = 442
-
-# (x86_64, aarch64); asm/unistd.h of each
-_NUMBERS = {
-    "pivot_root": (155, 41),
-    "seccomp": (317, 277),
-    "bpf": (321, 280),
-    "execveat": (322, 281),
-    "capset": (126, 91),
-    "capget": (125, 90),
-    "keyctl": (250, 219),
-}
-_COLUMN = {"x86_64": 0, "aarch64": 1}
-
 _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _long = ctypes.c_long
 
 
-_MACHINE = os.uname().machine
-
-
-def _number(name: str) -> int:
-    if _MACHINE not in _COLUMN:
-        raise OSError(errno.ENOSYS, f"number of system call {name} is not known for {_MACHINE}")
-    return _NUMBERS[name][_COLUMN[_MACHINE]]
+def _number(name: str) -> ctypes.c_long:
+    try:
+        return _long(numbers.number(name))
+    except LookupError as exc:
+        raise OSError(errno.ENOSYS, str(exc)) from exc
 
 
 def _check(result: int, path: str | None = None) -> int:
@@ -167,7 +148,7 @@ def clone(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
     if cgroup_fd >= 0:
         args.flags |= CLONE_INTO_CGROUP
         args.cgroup = cgroup_fd
-    pid = _check(_syscall(_long(_CLONE3), ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))), "clone3")
+    pid = _check(_syscall(_number("clone3"), ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))), "clone3")
     return (pid, pidfd.value) if pid else (0, -1)
 
 
@@ -196,27 +177,27 @@ def umount(target: str, flags: int = 0) -> None:
 
 def pivot_root(new: str, old: str) -> None:
     """pivot_root(2); `pivot_root(".", ".")` stacks the old root on the new one."""
-    _check(_syscall(_long(_number("pivot_root")), _path(new), _path(old)), new)
+    _check(_syscall(_number("pivot_root"), _path(new), _path(old)), new)
 
 
 def openat2(directory_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
     """openat2(2): open `path` with its resolution restricted, for example RESOLVE_IN_ROOT below `directory_fd`."""
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
     buffer = ctypes.create_string_buffer(how, len(how))
-    result = _syscall(_long(_OPENAT2), _long(directory_fd), _path(path), buffer, ctypes.c_size_t(len(how)))
+    result = _syscall(_number("openat2"), _long(directory_fd), _path(path), buffer, ctypes.c_size_t(len(how)))
     return _check(result, path)
 
 
 def open_tree(path: str, flags: int, *, directory_fd: int = -100) -> int:
     """open_tree(2): with OPEN_TREE_CLONE a detached copy of the mount at `path`, as a descriptor."""
-    result = _syscall(_long(_OPEN_TREE), _long(directory_fd), _path(path), _long(flags | OPEN_TREE_CLOEXEC))
+    result = _syscall(_number("open_tree"), _long(directory_fd), _path(path), _long(flags | OPEN_TREE_CLOEXEC))
     return _check(result, path)
 
 
 def move_mount(tree_fd: int, target_fd: int) -> None:
     """move_mount(2) from one descriptor onto another, so that no path is resolved again."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    _check(_syscall(_long(_MOVE_MOUNT), _long(tree_fd), b"", _long(target_fd), b"", _long(flags)), "move_mount")
+    _check(_syscall(_number("move_mount"), _long(tree_fd), b"", _long(target_fd), b"", _long(flags)), "move_mount")
 
 
 def mount_setattr(
@@ -232,7 +213,7 @@ def mount_setattr(
     attributes = struct.pack("QQQQ", set_attributes, clear_attributes, propagation, user_namespace)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    result = _syscall(_long(_MOUNT_SETATTR), _long(fd), b"", _long(flags), buffer, ctypes.c_size_t(len(attributes)))
+    result = _syscall(_number("mount_setattr"), _long(fd), b"", _long(flags), buffer, ctypes.c_size_t(len(attributes)))
     _check(result, "mount_setattr")
 
 
@@ -263,7 +244,7 @@ def capget() -> tuple[int, int, int]:
     """The effective, permitted and inheritable sets of this process as bit masks (capabilities(7))."""
     header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0), 8)
     data = ctypes.create_string_buffer(24)
-    _check(_syscall(_long(_number("capget")), header, data), "capget")
+    _check(_syscall(_number("capget"), header, data), "capget")
     low = struct.unpack("6I", data.raw)
     return low[0] | low[3] << 32, low[1] | low[4] << 32, low[2] | low[5] << 32
 
@@ -274,12 +255,12 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     words = (effective & low, permitted & low, inheritable & low, effective >> 32, permitted >> 32, inheritable >> 32)
     header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0), 8)
     data = ctypes.create_string_buffer(struct.pack("6I", *words), 24)
-    _check(_syscall(_long(_number("capset")), header, data), "capset")
+    _check(_syscall(_number("capset"), header, data), "capset")
 
 
 def join_session_keyring(name: str) -> None:
     """Leave the session keyring that was inherited for one called `name` (keyctl_join_session_keyring(3))."""
-    _check(_syscall(_long(_number("keyctl")), _long(1), name.encode()), "keyctl")
+    _check(_syscall(_number("keyctl"), _long(1), name.encode()), "keyctl")
 
 
 def seccomp_filter(program: bytes, flags: int = 0) -> None:
@@ -288,7 +269,7 @@ def seccomp_filter(program: bytes, flags: int = 0) -> None:
         raise ValueError(f"a BPF program has 8 bytes an instruction, not {len(program)} in all")
     instructions = ctypes.create_string_buffer(program, len(program))
     prog = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(instructions)), 16)
-    _check(_syscall(_long(_number("seccomp")), _long(SECCOMP_SET_MODE_FILTER), _long(flags), prog), "seccomp")
+    _check(_syscall(_number("seccomp"), _long(SECCOMP_SET_MODE_FILTER), _long(flags), prog), "seccomp")
 
 
 def seccomp_action_available(action: int) -> bool:
@@ -298,22 +279,20 @@ def seccomp_action_available(action: int) -> bool:
         number = _number("seccomp")
     except OSError:
         return False
-    return int(_syscall(_long(number), _long(SECCOMP_GET_ACTION_AVAIL), _long(0), ctypes.byref(value))) == 0
+    return int(_syscall(number, _long(SECCOMP_GET_ACTION_AVAIL), _long(0), ctypes.byref(value))) == 0
 
 
 def bpf(command: int, attributes: bytes) -> int:
     """bpf(2) with a ready `union bpf_attr`."""
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    return _check(
-        _syscall(_long(_number("bpf")), _long(command), buffer, ctypes.c_size_t(len(attributes))), f"bpf {command}"
-    )
+    return _check(_syscall(_number("bpf"), _long(command), buffer, ctypes.c_size_t(len(attributes))), f"bpf {command}")
 
 
 def execveat(fd: int, argv: list[bytes], env: list[bytes]) -> None:
     """Execute the file that `fd` names; returns only by raising OSError."""
     arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
     environment = (ctypes.c_char_p * (len(env) + 1))(*env, None)
-    result = _syscall(_long(_number("execveat")), _long(fd), b"", arguments, environment, _long(AT_EMPTY_PATH))
+    result = _syscall(_number("execveat"), _long(fd), b"", arguments, environment, _long(AT_EMPTY_PATH))
     _check(result, f"/proc/self/fd/{fd}")
 
 

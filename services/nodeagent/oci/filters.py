@@ -82,7 +82,7 @@ def program(seccomp: dict[str, Any], machine: str = "") -> bytes:
         _rule(entry, f"linux.seccomp.syscalls[{index}]") for index, entry in enumerate(seccomp.get("syscalls") or ())
     ]
     wanted = dict.fromkeys([native, *(seccomp.get("architectures") or ())])
-    columns, numbers = _numbers()
+    columns, rows = numbers()
     sections: dict[int, dict[int, list[Code]]] = {}
     for name in wanted:
         if name not in _ARCHITECTURES:
@@ -93,7 +93,7 @@ def program(seccomp: dict[str, Any], machine: str = "") -> bytes:
             if action == default:
                 continue
             for call in names:
-                number = numbers[call][position] if call in numbers else "-"
+                number = rows[call][position] if call in rows else "-"
                 if number != "-":
                     cases.setdefault(int(number) | bit, []).append(_case(tests, action))
     code: Code = [(_LOAD, 0, 0, 4)]
@@ -109,7 +109,7 @@ def program(seccomp: dict[str, Any], machine: str = "") -> bytes:
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
 
 
-def _numbers() -> tuple[list[str], dict[str, list[str]]]:
+def numbers() -> tuple[list[str], dict[str, list[str]]]:
     """The architectures of the table, and for each call its numbers in their order, "-" where there is none."""
     with open(f"{os.path.dirname(__file__)}/syscalls.tsv", encoding="ascii") as file:
         (_title, *columns), *rows = [line.split("\t") for line in file.read().splitlines()]

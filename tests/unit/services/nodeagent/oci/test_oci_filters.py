@@ -102,6 +102,6 @@ def test_what_cannot_be_honoured_is_refused_by_name(document: dict[str, Any], na
 
 
 def test_a_profile_of_all_known_calls_on_three_architectures_fits_the_kernel() -> None:
-    names = sorted(filters._numbers()[1])[::2]
+    names = sorted(filters.numbers()[1])[::2]
     architectures = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
     assert len(build({"names": names, "action": "SCMP_ACT_ALLOW"}, architectures=architectures)) <= 4096 * 8
