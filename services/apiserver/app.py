@@ -10,6 +10,8 @@ from services.apiserver.allocations import Allocator
 from services.apiserver.audit import policy
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.audit.logfile import LogFile
+from services.apiserver.audit.receiver import Receiver
+from services.apiserver.audit.shipping import Shipper, Tee
 from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
@@ -24,10 +26,11 @@ from services.apiserver.establishing import Establishing
 from services.apiserver.handlers import special_handlers
 from services.apiserver.health import Health
 from services.apiserver.http import HttpServer, server_context
+from services.apiserver.issuer import IssuerDocuments
 from services.apiserver.pipeline import Pipeline
 from services.apiserver.read import Reader
 from services.apiserver.schemas import Schemas
-from services.apiserver.settings import ApiSettings
+from services.apiserver.settings import ApiSettings, AuditSettings
 from services.apiserver.store import Store, Stream
 from services.apiserver.typechecking import TypeChecking
 from services.apiserver.watch import Watcher
@@ -73,6 +76,7 @@ class Parts:
     pipeline: Pipeline
     authenticator: Authenticator
     store: Store
+    shipper: Shipper | None = None
 
 
 async def main(service: Service) -> None:
@@ -97,6 +101,9 @@ async def main(service: Service) -> None:
         service.start(establishing.run(), name="establishing of custom resource definitions")
         if parts.pipeline.auditor is not None:
             stack.callback(parts.pipeline.auditor.close)
+        if parts.shipper is not None:
+            service.start(parts.shipper.run(), name="shipping of audit events")
+            stack.push_async_callback(parts.shipper.close)
         checking = TypeChecking(parts.store, parts.pipeline.writer, own_request())
         service.start(checking.run(), name="type checking of policies")
         server = HttpServer(parts.pipeline, parts.authenticator)
@@ -143,6 +150,7 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     reader = Reader(store)
     host, port = settings.advertise
     audit = settings.audit
+    shipper = Shipper(Receiver.load(audit.webhook), audit.batching) if audit and audit.webhook else None
     pipeline = Pipeline(
         authorizer=authorizer,
         reader=reader,
@@ -151,8 +159,14 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
         discovery=Discovery(f"{host}:{port}"),
         schemas=Schemas(),
         health=Health({"bus": lambda: bus.connected, "state": state.is_current}),
+        issuer=IssuerDocuments(key, f"{host}:{port}"),
         special=special_handlers(bus, store, writer, authorizer, authenticator, key, nodes),
         subresources=Subresources(admitting.extensions),
-        auditor=Auditor(policy.load(audit.policy), LogFile(audit.log, audit.limits), authorizer) if audit else None,
+        auditor=_auditor(audit, shipper, authorizer) if audit else None,
     )
-    return Parts(pipeline, authenticator, store)
+    return Parts(pipeline, authenticator, store, shipper)
+
+
+def _auditor(audit: AuditSettings, shipper: Shipper | None, authorizer: Authorizer) -> Auditor:
+    file = LogFile(audit.log, audit.limits)
+    return Auditor(policy.load(audit.policy), file if shipper is None else Tee(file, shipper), authorizer)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from services.apiserver.failures import bad_request, unsupported_body
 from services.apiserver.negotiation import content_type, is_known
+from services.apiserver.options import APPLY, check_delete
 from services.apiserver.protocol import MEDIA_TYPES, PROTOBUF, TEXT_TYPES, YAML, Object, Request
 from shared.errors import ApiError, BadRequest
 from shared.objects import decoding, json, protobuf, schema
@@ -17,17 +18,12 @@ from shared.objects.schema import Struct
 LARGE_BYTES = 128 << 10
 # a megabyte, which no object may exceed, has room for about a tenth as many if they hold anything
 MOST_NODES = 100_000
-APPLY = "application/apply-patch+yaml"
-LEVELS = ("Ignore", "Warn", "Strict")
 UNRECOGNIZED = "the object provided is unrecognized"
 
 
 def validation_level(request: Request) -> str:
-    """The fieldValidation parameter, Warn unless given; BadRequest for an unknown one."""
-    level = request.query.get("fieldValidation") or "Warn"
-    if level not in LEVELS:
-        raise bad_request(f'fieldValidation: Unsupported value: "{level}": supported values: {", ".join(LEVELS)}')
-    return level
+    """The fieldValidation parameter, Warn unless given."""
+    return request.query.get("fieldValidation") or "Warn"
 
 
 def decode(request: Request, resource: Resource, old: Object | None = None) -> Object:
@@ -127,20 +123,8 @@ def read_options(request: Request) -> Object:
         body |= {"apiVersion": "v1", "kind": "DeleteOptions"}
         decoding.conform(struct_of("v1", "DeleteOptions"), body)
         options |= body
-    _check_options(options)
+    check_delete(options)
     return options
-
-
-def _check_options(options: Object) -> None:
-    policy = options.get("propagationPolicy")
-    if policy is not None and options.get("orphanDependents") is not None:
-        raise _invalid_options("propagationPolicy and orphanDependents may not be both set")
-    if policy not in (None, "Foreground", "Background", "Orphan"):
-        raise _invalid_options(f'propagationPolicy: Unsupported value: "{policy}"')
-
-
-def _invalid_options(text: str) -> BadRequest:
-    return bad_request(f"DeleteOptions is invalid: {text}")
 
 
 def _read(request: Request, kind: str, media_types: Sequence[str] = MEDIA_TYPES) -> tuple[Object, list[str]]:

@@ -58,7 +58,7 @@ def decode(token: str) -> Page:
         namespace, name = document["after"]
         revision = document["rv"]
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise bad_request(f"continue key is not valid: {exc}") from exc
+        raise bad_request("continue key is not valid: it is no token of this server") from exc
     if not isinstance(revision, int) or not isinstance(namespace, str) or not isinstance(name, str):
         raise bad_request("continue key is not valid: it names no revision or no key")
     return Page(revision, (namespace, name))

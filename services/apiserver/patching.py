@@ -45,14 +45,6 @@ def read_patch(request: Request, media: str) -> object:
     return document
 
 
-def read_applied(request: Request, resource: Resource) -> Object:
-    """The configuration of an apply, which must say who applies."""
-    if not request.query.get("fieldManager"):
-        cause = Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
-        raise invalid("meta.k8s.io", "PatchOptions", "", [cause])
-    return read_configuration(request, resource)
-
-
 def read_configuration(request: Request, resource: Resource) -> Object:
     """The body of an apply: JSON or YAML of the resource's kind that says nothing of managedFields."""
     try:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
-from services.apiserver import decoding, discovery, negotiation, routes
+from services.apiserver import decoding, discovery, negotiation, options, routes
 from services.apiserver.admission.subresources import Subresources
 from services.apiserver.audit.auditor import DECISION, REASON, Auditor
 from services.apiserver.auth import requests
@@ -13,6 +13,7 @@ from services.apiserver.discovery import Discovery
 from services.apiserver.failures import bad_request, method_not_allowed, unknown_path
 from services.apiserver.health import Health
 from services.apiserver.instruments import exposition
+from services.apiserver.issuer import IssuerDocuments
 from services.apiserver.protocol import Document, Outcome, Raw, Request
 from services.apiserver.read import Reader
 from services.apiserver.routes import Attributes, Serve, Target
@@ -55,6 +56,7 @@ class Pipeline:
     discovery: Discovery
     schemas: Schemas
     health: Health
+    issuer: IssuerDocuments
     special: dict[tuple[str, str, str], Serve]
     subresources: Subresources
     auditor: Auditor | None = None
@@ -97,6 +99,8 @@ class Pipeline:
         if verb != "watch" and target.subresource_name not in STREAMS:
             # an answer that nobody could read must not be preceded by a change
             negotiation.accept(request.headers.get("accept", ""), protobuf=target.resource.schema.custom is None)
+        if target.subresource_name not in STREAMS:
+            options.check(request, verb)
         if request.body:
             await decoding.decode_ahead(request)
         deprecation = _deprecation(target.resource)
@@ -171,7 +175,7 @@ class Pipeline:
             return Document(
                 {"paths": ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]}
             )
-        for serve in (self.health.serve, self.discovery.serve, self.schemas.serve):
+        for serve in (self.health.serve, self.discovery.serve, self.schemas.serve, self.issuer.serve):
             outcome = serve(request)
             if outcome is not None:
                 return outcome

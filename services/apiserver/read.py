@@ -30,9 +30,12 @@ class Reader:
         version, match = request.query.get("resourceVersion"), request.query.get("resourceVersionMatch")
         if match == "Exact":
             # Kubernetes has this for lists only: one object as it was
-            check_match(version, match, "")
+            check_match(version)
             record = await self._one_at(resource, target, parse_revision(version))
         elif version == "0":
+            record = await self.store.get(resource, target.namespace, target.name)
+        elif version:
+            await self.wait_for(resource, parse_revision(version))
             record = await self.store.get(resource, target.namespace, target.name)
         else:
             record = await self.store.latest(resource, target.namespace, target.name)
@@ -45,9 +48,10 @@ class Reader:
         selection = Selection.of(request, resource, target)
         limit = parse_count(request, "limit")
         version, match = query.get("resourceVersion"), query.get("resourceVersionMatch")
-        check_match(version, match, query.get("continue"))
         after: tuple[str, str] | None = None
         if query.get("continue"):
+            if version not in ("", "0"):
+                raise bad_request("specifying resource version is not allowed when using continue")
             page = pages.decode(query.get("continue"))
             after = page.after
             if page.revision == pages.LATEST:
@@ -138,19 +142,11 @@ def parse_revision(text: str) -> int:
     return int(text)
 
 
-def check_match(version: str, match: str, token: str) -> None:
-    """The combinations of resourceVersion, resourceVersionMatch and continue that Kubernetes refuses."""
-    if not match:
-        return
-    if token:
-        raise bad_request("resourceVersionMatch is forbidden for continue")
-    if match not in ("Exact", "NotOlderThan"):
-        raise bad_request(
-            f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
-        )
+def check_match(version: str) -> None:
+    """The revision of an exact get must be given."""
     if not version:
         raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
-    if match == "Exact" and version == "0":
+    if version == "0":
         raise bad_request('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
 
 

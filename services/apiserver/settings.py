@@ -3,26 +3,30 @@
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.apiserver.audit.logfile import Limits
+from services.apiserver.audit.shipping import Batching
 from shared.errors import SettingsError
 from shared.state.streams import HISTORY_REVISIONS, HISTORY_S
 
 
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """The policy's file, and where events go."""
+    """The policy's file, and where events go: `webhook` is the kubeconfig of whom they are sent to as well."""
 
     policy: Path
     log: Path
     limits: Limits
+    webhook: Path | None = None
+    batching: Batching = field(default_factory=Batching)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], data: Path) -> "AuditSettings | None":
         """Read WHERRY_AUDIT_POLICY_FILE, WHERRY_AUDIT_LOG_PATH and WHERRY_AUDIT_LOG_MAXSIZE (MiB), _MAXBACKUP (files)
-        and _MAXAGE (days); None without a policy."""
+        and _MAXAGE (days), WHERRY_AUDIT_WEBHOOK_CONFIG_FILE and WHERRY_AUDIT_WEBHOOK_BATCH_BUFFER_SIZE and _MAX_SIZE
+        (events), _MAX_WAIT and WHERRY_AUDIT_WEBHOOK_INITIAL_BACKOFF (seconds); None without a policy."""
         policy = environment.get("WHERRY_AUDIT_POLICY_FILE")
         if not policy:
             return None
@@ -31,7 +35,20 @@ class AuditSettings:
             _least(environment, "WHERRY_AUDIT_LOG_MAXBACKUP", 10, 0),
             _least(environment, "WHERRY_AUDIT_LOG_MAXAGE", 30, 0),
         )
-        return cls(Path(policy), Path(environment.get("WHERRY_AUDIT_LOG_PATH") or data / "log" / "audit.log"), limits)
+        batching = Batching(
+            _least(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_BUFFER_SIZE", 10_000, 1),
+            _least(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_MAX_SIZE", 400, 1),
+            _least(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_MAX_WAIT", 30, 1),
+            _least(environment, "WHERRY_AUDIT_WEBHOOK_INITIAL_BACKOFF", 10, 1),
+        )
+        webhook = environment.get("WHERRY_AUDIT_WEBHOOK_CONFIG_FILE")
+        return cls(
+            Path(policy),
+            Path(environment.get("WHERRY_AUDIT_LOG_PATH") or data / "log" / "audit.log"),
+            limits,
+            Path(webhook) if webhook else None,
+            batching,
+        )
 
 
 @dataclass(frozen=True, slots=True)

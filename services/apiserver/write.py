@@ -27,11 +27,11 @@ from services.apiserver.failures import (
 from services.apiserver.forms import Form
 from services.apiserver.ownership import Ownership
 from services.apiserver.protocol import Document, Item, Listing, Object, Outcome, Request
-from services.apiserver.read import MOST_DIGITS
+from services.apiserver.read import MOST_DIGITS, parse_count
 from services.apiserver.routes import Target
 from services.apiserver.selection import Selection
 from services.apiserver.store import Change, Store, Written
-from shared.errors import AlreadyExists, Invalid, MethodNotAllowed, NotFound
+from shared.errors import AlreadyExists, MethodNotAllowed, NotFound
 from shared.events.envelope import Author
 from shared.objects import defaults, meta, validation
 from shared.objects.registry import Resource
@@ -155,10 +155,6 @@ class Writer:
             return await self._apply(request, target)
         if media == patching.STRATEGIC_PATCH and resource.schema.custom is not None:
             raise unsupported_body((patching.JSON_PATCH, patching.MERGE_PATCH, patching.APPLY_PATCH))
-        if "force" in request.query:
-            raise _invalid_options(
-                "FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force"
-            )
         patch = patching.read_patch(request, media)
 
         def patched(record: Record) -> Object:
@@ -176,7 +172,7 @@ class Writer:
     async def _apply(self, request: Request, target: Target) -> Outcome:
         """Server-side apply: create, or lay the configuration over what is there."""
         resource, subresource = target.resource, target.subresource_name
-        config = patching.read_applied(request, resource)
+        config = patching.read_configuration(request, resource)
         # a namespace that the configuration leaves out is not added: complaints and ownership tell what the client said
         _check_namespace(resource, config["metadata"], target.namespace)
         _check_name(config, target.name)
@@ -357,7 +353,7 @@ class Writer:
         return await self.store.update(resource, namespace, name, mutate, author(request), cause=cause(request)), gone
 
     async def delete_collection(self, request: Request, target: Target) -> Outcome:
-        """Delete what the selectors choose; answers the objects as they were."""
+        """Delete what the selectors choose, or the first `limit` of it; answers the objects as they were."""
         resource = target.resource
         selection = Selection.of(request, resource)
         options = decoding.read_options(request)
@@ -367,6 +363,7 @@ class Writer:
         chosen = [
             one for one in self.store.list_objects(resource, target.namespace) if selection.matches(resource, one)
         ]
+        chosen = chosen[: parse_count(request, "limit") or None]
         for record in chosen:
             try:
                 await self.remove(request, resource, record.ref.namespace, record.ref.name, options)
@@ -451,10 +448,6 @@ def _check_uid(resource: Resource, obj: Object, old: Object, target: Target) -> 
             f"AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
         )
         raise conflict_on(resource.group, resource.plural, target.name, why)
-
-
-def _invalid_options(reason: str, message: str, field: str) -> Invalid:
-    return invalid("meta.k8s.io", "PatchOptions", "", [Cause(reason, message, field)])
 
 
 def _refuse(resource: Resource, obj: Object, causes: list[Cause]) -> None:

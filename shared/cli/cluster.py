@@ -32,7 +32,7 @@ class ClusterError(WherryError):
 class Cluster:
     """The settings of one cluster. Networks are CIDR texts; `nodes` are node names, in the order they were made;
     `workers` is how many processes the API server has; `token_auth_file` and the audit options are
-    kube-apiserver's (MiB, files, days)."""
+    kube-apiserver's (MiB, files, days; events, seconds)."""
 
     data: Path
     name: str = "wherry"
@@ -49,6 +49,10 @@ class Cluster:
     audit_log_maxsize: int = 100
     audit_log_maxbackup: int = 10
     audit_log_maxage: int = 30
+    audit_webhook_config_file: str = ""
+    audit_webhook_batch_buffer_size: int = 10_000
+    audit_webhook_batch_max_size: int = 400
+    audit_webhook_batch_max_wait: int = 30
 
     @classmethod
     def load(cls, data: Path) -> Cluster | None:
@@ -108,6 +112,13 @@ class Cluster:
             raise ClusterError(f"--workers {self.workers} is outside 1..{MOST_WORKERS}")
         if self.audit_log_maxsize < 1 or self.audit_log_maxbackup < 0 or self.audit_log_maxage < 0:
             raise ClusterError("--audit-log-maxsize must be at least 1, --audit-log-maxbackup and -maxage at least 0")
+        batch = (
+            self.audit_webhook_batch_buffer_size,
+            self.audit_webhook_batch_max_size,
+            self.audit_webhook_batch_max_wait,
+        )
+        if min(batch) < 1:
+            raise ClusterError("--audit-webhook-batch-buffer-size, -max-size and -max-wait must be at least 1")
         return self
 
     def with_nodes(self, count: int) -> Cluster:

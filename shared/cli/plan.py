@@ -96,6 +96,10 @@ def _audit(cluster: Cluster) -> dict[str, str]:
         "WHERRY_AUDIT_LOG_MAXSIZE": str(cluster.audit_log_maxsize),
         "WHERRY_AUDIT_LOG_MAXBACKUP": str(cluster.audit_log_maxbackup),
         "WHERRY_AUDIT_LOG_MAXAGE": str(cluster.audit_log_maxage),
+        "WHERRY_AUDIT_WEBHOOK_CONFIG_FILE": cluster.audit_webhook_config_file,
+        "WHERRY_AUDIT_WEBHOOK_BATCH_BUFFER_SIZE": str(cluster.audit_webhook_batch_buffer_size),
+        "WHERRY_AUDIT_WEBHOOK_BATCH_MAX_SIZE": str(cluster.audit_webhook_batch_max_size),
+        "WHERRY_AUDIT_WEBHOOK_BATCH_MAX_WAIT": str(cluster.audit_webhook_batch_max_wait),
     }
 
 

@@ -30,7 +30,17 @@ from shared.kernel.cgroups import groups
 
 DEFAULT_NODES = 3
 READY_LIMIT = "2m"
-AUDIT = ("audit_policy_file", "audit_log_path", "audit_log_maxsize", "audit_log_maxbackup", "audit_log_maxage")
+AUDIT = (
+    "audit_policy_file",
+    "audit_log_path",
+    "audit_log_maxsize",
+    "audit_log_maxbackup",
+    "audit_log_maxage",
+    "audit_webhook_config_file",
+    "audit_webhook_batch_buffer_size",
+    "audit_webhook_batch_max_size",
+    "audit_webhook_batch_max_wait",
+)
 LATER = ("workers", "token_auth_file", *AUDIT)
 CHANGEABLE = ("bus_replicas", *LATER)
 
@@ -60,6 +70,15 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument("--audit-log-maxsize", type=int, help="MiB after which a new file begins (at first 100)")
     parser.add_argument("--audit-log-maxbackup", type=int, help="how many old files are kept (at first 10; 0: all)")
     parser.add_argument("--audit-log-maxage", type=int, help="days an old file is kept (at first 30; 0: for ever)")
+    parser.add_argument(
+        "--audit-webhook-config-file",
+        type=_absolute,
+        help='kubeconfig of the server that audit events are sent to as well; "" ends that',
+    )
+    batch = "--audit-webhook-batch"
+    parser.add_argument(f"{batch}-buffer-size", type=int, help="events that may wait to be sent (at first 10000)")
+    parser.add_argument(f"{batch}-max-size", type=int, help="events that are sent at once (at first 400)")
+    parser.add_argument(f"{batch}-max-wait", type=int, help="seconds until fewer are sent (at first 30)")
     parser.add_argument(
         "--example", type=Path, metavar="DIR", help="also build and deploy the example in this directory"
     )
@@ -92,6 +111,10 @@ def up(args: argparse.Namespace) -> int:
     if cluster.audit_policy_file and not Path(cluster.audit_policy_file).is_file():
         raise ClusterError(
             f"the audit policy {cluster.audit_policy_file} is no file; --audit-policy-file names another"
+        )
+    if cluster.audit_webhook_config_file and not Path(cluster.audit_webhook_config_file).is_file():
+        raise ClusterError(
+            f"the kubeconfig {cluster.audit_webhook_config_file} is no file; --audit-webhook-config-file names another"
         )
     if cluster.token_auth_file and not Path(cluster.token_auth_file).is_file():
         raise ClusterError(f"the token file {cluster.token_auth_file} is no file; --token-auth-file names another")

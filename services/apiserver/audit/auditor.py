@@ -9,8 +9,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from services.apiserver.admission.webhooks.dispatch import PATCHED
 from services.apiserver.audit import events, instruments
-from services.apiserver.audit.policy import COMPLETE, NONE, PANIC, RECEIVED, REQUEST_RESPONSE, STARTED, Decision, Policy
+from services.apiserver.audit.policy import (
+    COMPLETE,
+    METADATA,
+    NONE,
+    PANIC,
+    RECEIVED,
+    REQUEST_RESPONSE,
+    STARTED,
+    Decision,
+    Policy,
+)
 from services.apiserver.auth import requests
 from services.apiserver.auth.authorization import Authorizer
 from services.apiserver.failures import status_of
@@ -54,8 +65,12 @@ class Trail:
         received = self._received
         now = received if stage == RECEIVED else times.micro_now()
         told = self.event | {"requestReceivedTimestamp": received, "stageTimestamp": now}
-        if self.request.annotations:
-            told["annotations"] = self.request.annotations
+        annotations = self.request.annotations
+        if annotations and self.decision.level == METADATA:
+            # a patch tells of bodies
+            annotations = {key: value for key, value in annotations.items() if not key.startswith(PATCHED)}
+        if annotations:
+            told["annotations"] = annotations
         try:
             self._sink.write(events.encode(told))
         except OSError as exc:

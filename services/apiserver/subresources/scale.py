@@ -71,7 +71,7 @@ class Scaling:
     async def _apply(self, request: Request, target: Target) -> Outcome:
         """Apply a Scale: the count becomes the applier's, where the object has it."""
         resource = target.resource
-        config = patching.read_applied(request, _as_resource(resource))
+        config = patching.read_configuration(request, _as_resource(resource))
         _check(config, target)
         laid: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": target.name}}
         if "replicas" in (config.get("spec") or {}):

@@ -18,12 +18,19 @@ from services.apiserver.failures import bad_request, forbidden, internal
 from services.apiserver.protocol import Object
 from services.apiserver.store import Store
 from shared.errors import ApiError
-from shared.objects import decoding, defaults, patches
+from shared.objects import decoding, defaults, json, patches
 from shared.objects.registry import Resource
 
 log = logging.getLogger(__name__)
 
 LOWEST_CODE = 400
+# annotations of audit events (k8s.io/apiserver, admission/plugin/webhook/mutating/dispatcher.go)
+MUTATED = "mutation.webhook.admission.k8s.io/"
+PATCHED = "patch.webhook.admission.k8s.io/"
+FAILED_OPEN = {
+    "mutating": "failed-open.mutating.webhook.admission.k8s.io/",
+    "validating": "failed-open.validating.webhook.admission.k8s.io/",
+}
 Again = Callable[[], Awaitable[bool]]
 
 
@@ -41,10 +48,11 @@ class Dispatcher:
         if not wanted:
             return
         if len(wanted) == 1:
-            await self._judge(*wanted[0], asked)
+            await self._judge(*wanted[0], asked, _place(0, 0))
             return
         outcomes = await asyncio.gather(
-            *(self._judge(hook, matched, asked) for hook, matched in wanted), return_exceptions=True
+            *(self._judge(hook, matched, asked, _place(0, index)) for index, (hook, matched) in enumerate(wanted)),
+            return_exceptions=True,
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -57,13 +65,14 @@ class Dispatcher:
         """
         again: set[str] = set()
         asked_before: set[str] = set()
-        for hook in hooks:
+        turn = 0 if only is None else 1
+        for index, hook in enumerate(hooks):
             if only is not None and hook.uid not in only:
                 continue
             matched = self._matched(hook, asked)
             if matched is None:
                 continue
-            if await self._change(hook, matched, asked):
+            if await self._change(hook, matched, asked, _place(turn, index)):
                 again |= asked_before
                 asked_before = set()
             if hook.reinvoked:
@@ -82,21 +91,34 @@ class Dispatcher:
             raise forbidden(asked.resource, asked.name, str(exc)) from exc
         return matched if applies else None
 
-    async def _judge(self, hook: Hook, matched: Resource, asked: Attributes) -> None:
-        await self._ask(hook, matched, asked, mutating=False)
+    async def _judge(self, hook: Hook, matched: Resource, asked: Attributes, place: str) -> None:
+        await self._ask(hook, matched, asked, place, mutating=False)
 
-    async def _change(self, hook: Hook, matched: Resource, asked: Attributes) -> bool:
-        verdict = await self._ask(hook, matched, asked, mutating=True)
-        if verdict is None or not verdict.patch:
-            return False
+    async def _change(self, hook: Hook, matched: Resource, asked: Attributes, place: str) -> bool:
+        """Let a webhook change the object; whether it did. The audit log is told either way."""
+        who = {"configuration": hook.configuration, "webhook": hook.name}
+        changed = False
+        try:
+            verdict = await self._ask(hook, matched, asked, place, mutating=True)
+            if verdict is not None and verdict.patch:
+                told = who | {"patch": verdict.patch, "patchType": "JSONPatch"}
+                asked.request.note(f"{PATCHED}{place}", json.encode(told).decode())
+                changed = self._lay(hook, matched, asked, verdict.patch)
+        finally:
+            asked.request.note(f"{MUTATED}{place}", json.encode(who | {"mutated": changed}).decode())
+        return changed
+
+    def _lay(self, hook: Hook, matched: Resource, asked: Attributes, patch: list[object]) -> bool:
         if asked.object is None:
             what = "attempted to modify the object, which is not supported for this operation"
             raise internal(f'admission webhook "{hook.name}" {what}')
         before = asked.object
-        asked.object = _patched(asked, matched, verdict.patch)
+        asked.object = _patched(asked, matched, patch)
         return asked.object != before
 
-    async def _ask(self, hook: Hook, matched: Resource, asked: Attributes, *, mutating: bool) -> Verdict | None:
+    async def _ask(
+        self, hook: Hook, matched: Resource, asked: Attributes, place: str, *, mutating: bool
+    ) -> Verdict | None:
         """The verdict that lets pass; None if the call failed and that is to be ignored. The refusal is raised."""
         if asked.dry_run and not hook.safe_to_dry_run:
             raise bad_request(f'admission webhook "{hook.name}" does not support dry run')
@@ -110,6 +132,7 @@ class Dispatcher:
             if hook.ignores_failure:
                 log.warning("failing open: %s", exc)
                 instruments.FAILED_OPEN.labels(hook.name, kind).inc()
+                asked.request.note(f"{FAILED_OPEN['mutating' if mutating else 'validating']}{place}", hook.name)
             else:
                 error, refused = "calling_webhook_error", internal(str(exc))
         rejected = str(refused is not None).lower()
@@ -118,6 +141,11 @@ class Dispatcher:
             instruments.REJECTIONS.labels(hook.name, kind, asked.operation, error, str(refused.code)).inc()
             raise refused
         return verdict
+
+
+def _place(turn: int, index: int) -> str:
+    """What tells the calls of one request apart in the audit log."""
+    return f"round_{turn}_index_{index}"
 
 
 def refusal(name: str, status: Object) -> ApiError:

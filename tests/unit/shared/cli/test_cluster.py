@@ -124,6 +124,16 @@ def test_the_audit_log_may_begin_and_end_later(tmp_path: Path) -> None:
         wanted(cluster, arguments(audit_log_maxsize=0))
 
 
+def test_audit_events_may_be_sent_to_a_webhook(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, nodes=("node-1",), audit_policy_file="/etc/policy.yaml")
+    sending = wanted(cluster, arguments(audit_webhook_config_file="/etc/hook.yaml", audit_webhook_batch_max_size=7))
+    env = next(spec for spec in processes(sending) if spec.name == "apiserver").env
+    assert env["WHERRY_AUDIT_WEBHOOK_CONFIG_FILE"] == "/etc/hook.yaml"
+    assert env["WHERRY_AUDIT_WEBHOOK_BATCH_MAX_SIZE"] == "7"
+    with pytest.raises(ClusterError, match="--audit-webhook-batch-buffer-size, -max-size and -max-wait"):
+        wanted(cluster, arguments(audit_webhook_batch_max_wait=0))
+
+
 def test_static_tokens_may_begin_and_end_later(tmp_path: Path) -> None:
     cluster = wanted(Cluster(tmp_path), arguments(nodes=1))
     known = wanted(cluster, arguments(token_auth_file="/etc/tokens.csv"))

@@ -1,6 +1,7 @@
 """What is recorded of requests, through the same door that clients use."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from services.apiserver.audit.policy import parse
 from services.apiserver.protocol import Query, Request
 from shared.errors import Unauthorized
 from shared.identity.users import ANONYMOUS, User
+from tests.fakes.webhooks import configuration, patch, webhook_server
 from tests.unit.services.apiserver.memory_api import ALICE, MemoryApi
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -214,6 +216,27 @@ async def test_a_policy_that_only_audits_leaves_annotations(api: MemoryApi, reco
             "validationActions": ["Audit"],
         }
     ]
+
+
+async def test_what_webhooks_did_is_told_by_round_and_place(api: MemoryApi, recorder: Recorder, tmp_path: Path) -> None:
+    async with webhook_server(tmp_path) as server:
+        server.respond = lambda request: patch({"op": "add", "path": "/data", "value": {"a": "b"}})
+        gone = {"clientConfig": {"url": "https://127.0.0.1:1/"}, "failurePolicy": "Ignore"}
+        hooks = configuration("Mutating", server.webhook("one.example.com"), server.webhook("two.example.com") | gone)
+        await api.create("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", hooks)
+        named = {"metadata": {"name": "x"}}
+        await audited(api, recorder).create(f"{CONFIGMAPS}?dryRun=All", named)
+        assert not any(key.startswith("patch.") for key in recorder.last["annotations"])
+        await audited(api, recorder, level="Request").create(f"{CONFIGMAPS}?dryRun=All", named)
+    notes = recorder.last["annotations"]
+    first = {"configuration": "hooks", "webhook": "one.example.com"}
+    second = {"configuration": "hooks", "webhook": "two.example.com"}
+    at = "webhook.admission.k8s.io/round_0_index_"
+    assert msgspec.json.decode(notes[f"mutation.{at}0"]) == first | {"mutated": True}
+    assert msgspec.json.decode(notes[f"mutation.{at}1"]) == second | {"mutated": False}
+    operations = [{"op": "add", "path": "/data", "value": {"a": "b"}}]
+    assert msgspec.json.decode(notes[f"patch.{at}0"]) == first | {"patch": operations, "patchType": "JSONPatch"}
+    assert notes[f"failed-open.mutating.{at}1"] == "two.example.com"
 
 
 def test_an_id_is_the_clients_or_a_new_one() -> None:
