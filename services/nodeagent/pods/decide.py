@@ -86,6 +86,8 @@ def _run(view: View, plan: Plan) -> None:
         failure = record.volumes_failure
         if failure is not None and failure.retry_at > now:
             plan.wake(failure.retry_at)
+            if now < failure.since + ERROR_SHOWN_S:
+                plan.wake(failure.since + ERROR_SHOWN_S)
         elif "volumes" not in view.jobs:
             plan.add(PrepareVolumes())
         return

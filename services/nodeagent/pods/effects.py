@@ -45,6 +45,7 @@ from services.nodeagent.pods.resizing import resize
 from services.nodeagent.pods.setting import PodSetting, describe
 from services.nodeagent.pods.starting import start
 from services.nodeagent.runtime.client import NotRunning, UnknownId
+from services.nodeagent.volumes.imagevolume import ImageUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +145,12 @@ class Effects:
             return
         try:
             await setting.prepare(tools.volume_hooks, self._setting)
+        except ImageUnavailable as exc:
+            now = tools.clock()
+            record.volumes_failure = Failure(exc.reason, str(exc), now, now + MOUNT_RETRY_S)
+            text = f'Failed to pull image "{exc.reference}": {exc}'
+            tools.events.pod(self._pod, "Warning", "Failed", text)
+            tools.events.pod(self._pod, "Warning", "Failed", f"Error: {exc.reason}")
         except Exception as exc:
             now = tools.clock()
             record.volumes_failure = Failure("FailedMount", describe(exc), now, now + MOUNT_RETRY_S)

@@ -139,16 +139,26 @@ def waiting_reason(
                 "CrashLoopBackOff",
                 f"back-off {delay} restarting failed container={spec['name']} pod={specs.place(pod)}",
             )
+    missing = record.volumes_failure
+    if missing is not None and missing.reason != "FailedMount" and (reference := _image_mounted(pod, spec)):
+        return _pull_waiting(reference, missing, now)
     if container.pull_failure is not None:
-        return _pull_waiting(spec, container.pull_failure, now)
+        return _pull_waiting(spec.get("image", ""), container.pull_failure, now)
     if container.start_failure is not None:
         return _waiting(container.start_failure.reason, container.start_failure.message)
     return None
 
 
-def _pull_waiting(spec: Mapping[str, Any], failure: Failure, now: float) -> dict[str, Any]:
+def _image_mounted(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    """The image of the first image volume that the container mounts, "" if there is none."""
+    mounted = {mount["name"] for mount in spec.get("volumeMounts") or ()}
+    volumes = (v for v in pod["spec"].get("volumes") or () if v.get("image") and v["name"] in mounted)
+    return next((str(volume["image"].get("reference") or "") for volume in volumes), "")
+
+
+def _pull_waiting(reference: str, failure: Failure, now: float) -> dict[str, Any]:
     if failure.reason in _SHOWN_AS_BACKOFF and now >= failure.since + ERROR_SHOWN_S:
-        message = f'Back-off pulling image "{spec.get("image", "")}": {failure.reason}: {failure.message}'
+        message = f'Back-off pulling image "{reference}": {failure.reason}: {failure.message}'
         return _waiting("ImagePullBackOff", message)
     return _waiting(failure.reason, failure.message)
 

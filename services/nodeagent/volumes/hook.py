@@ -70,6 +70,8 @@ class VolumesHook:
         for volume in setting.pod["spec"].get("volumes") or ():
             try:
                 await self._prepare(setting, volume)
+            except imagevolume.ImageUnavailable:
+                raise
             except ConfigurationError as exc:
                 raise ConfigurationError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {exc}') from exc
 

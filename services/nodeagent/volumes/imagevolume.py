@@ -24,6 +24,15 @@ class Images(Protocol):
     def release(self, holder: str) -> None: ...
 
 
+class ImageUnavailable(ConfigurationError):
+    """The image of a volume cannot be had; `reason` is what a container of that image would wait with."""
+
+    def __init__(self, reference: str, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reference = reference
+        self.reason = reason
+
+
 def holder(uid: str) -> str:
     """Under which name a pod's volumes hold their images."""
     return f"volumes of {uid}"
@@ -36,7 +45,7 @@ async def prepare(
     source: Mapping[str, Any],
     secrets: Sequence[Mapping[str, object]],
 ) -> Path:
-    """Pull the image and mount its layers. Raises ConfigurationError naming the reference, or OSError."""
+    """Pull the image and mount its layers. Raises ImageUnavailable, ConfigurationError or OSError."""
     reference = source.get("reference") or ""
     if not reference:
         raise ConfigurationError("image.reference is empty: name an image")
@@ -44,7 +53,7 @@ async def prepare(
     try:
         image = await images.ensure(reference, policy, secrets)
     except ImageError as exc:
-        raise ConfigurationError(f'{getattr(exc, "reason", "ErrImagePull")}: image "{reference}": {exc}') from exc
+        raise ImageUnavailable(reference, getattr(exc, "reason", "ErrImagePull"), str(exc)) from exc
     images.hold(image.id, holder(layout.uid))
     target = layout.mount(name)
     target.mkdir(parents=True, exist_ok=True)

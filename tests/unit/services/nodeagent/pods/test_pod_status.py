@@ -264,3 +264,18 @@ def test_a_container_for_debugging_is_never_ready():
     (debug,) = life.status()["ephemeralContainerStatuses"]
     assert "running" in debug["state"]
     assert not debug["ready"]
+
+
+def test_the_image_of_a_volume_that_cannot_be_had_is_waited_for_like_a_container_s():
+    mounting = container("web", volumeMounts=[{"name": "files", "mountPath": "/files"}])
+    volume = {"name": "files", "image": {"reference": "files:1"}}
+    life = PodLife(pod(mounting, container("other"), volumes=[volume]))
+    life.record.volumes_failure = Failure("ErrImagePull", "no such tag", life.now, life.now + 60)
+    life.settle()
+    assert life.container_status("web")["state"]["waiting"] == {"reason": "ErrImagePull", "message": "no such tag"}
+    assert life.container_status("other")["state"]["waiting"]["reason"] == "ContainerCreating"
+    life.wake()
+    assert life.container_status("web")["state"]["waiting"] == {
+        "reason": "ImagePullBackOff",
+        "message": 'Back-off pulling image "files:1": ErrImagePull: no such tag',
+    }
