@@ -57,7 +57,7 @@ def decide(
     made: list[Object] = []
     for family in families:
         present = [one for one in kept if one["addressType"] == family]
-        planned, doomed = _plan(_group(members, family), present)
+        planned, doomed = _plan(_group(service, members, family), present)
         for one in planned:
             if one.before is None and doomed:
                 one.before = doomed.pop(0)
@@ -70,12 +70,13 @@ def decide(
     return [*actions, *_creations(service, made, taken)]
 
 
-def _group(members: Iterable[Member], family: str) -> Groups:
+def _group(service: Object, members: Iterable[Member], family: str) -> Groups:
+    distribution = service["spec"].get("trafficDistribution") or ""
     grouped: Groups = {}
     for member in members:
         addresses = member.addresses(family)
         if addresses:
-            grouped.setdefault(member.ports, {})[meta.uid(member.pod)] = endpoint(member, addresses[0])
+            grouped.setdefault(member.ports, {})[meta.uid(member.pod)] = endpoint(member, addresses[0], distribution)
     # A Service without pods keeps one empty slice, by which clients know that it was looked at.
     return grouped or {(): {}}
 
@@ -122,8 +123,8 @@ def _pack(ports: Ports, wanted: dict[str, Object], same: Sequence[Object]) -> li
     return slices
 
 
-def endpoint(member: Member, address: str) -> Object:
-    """The discovery/v1 Endpoint of a member."""
+def endpoint(member: Member, address: str, distribution: str = "") -> Object:
+    """The discovery/v1 Endpoint of a member; `distribution` is the Service's `trafficDistribution`."""
     result: Object = {
         "addresses": [address],
         "conditions": {"ready": member.ready, "serving": member.serving, "terminating": member.terminating},
@@ -135,7 +136,20 @@ def endpoint(member: Member, address: str) -> Object:
         result["nodeName"] = member.pod["spec"]["nodeName"]
     if member.zone:
         result["zone"] = member.zone
+    if hints := _hints(member, distribution):
+        result["hints"] = hints
     return result
+
+
+def _hints(member: Member, distribution: str) -> Object:
+    """For whom a ready endpoint is meant first (KEP-4444, KEP-3015)."""
+    hints: Object = {}
+    if member.ready and distribution in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+        if member.zone:
+            hints["forZones"] = [{"name": member.zone}]
+        if distribution == "PreferSameNode" and (node := member.pod["spec"].get("nodeName")):
+            hints["forNodes"] = [{"name": node}]
+    return hints
 
 
 def _object(service: Object, one: _Slice, family: str, triggers: Mapping[str, str]) -> Object:

@@ -86,6 +86,17 @@ def test_publish_not_ready_addresses_calls_everything_ready() -> None:
     assert conditions(stored(publishNotReadyAddresses=True), backend(1, ready=False)) == (True, False, False)
 
 
+def test_traffic_distribution_gives_ready_endpoints_hints() -> None:
+    zone, node = {"forZones": [{"name": "zone-a"}]}, {"forNodes": [{"name": "node-1"}]}
+    for wish, hints in {"PreferClose": zone, "PreferSameZone": zone, "PreferSameNode": zone | node}.items():
+        (create,) = decide(stored(trafficDistribution=wish), [backend(1), backend(2, ready=False)])
+        first, second = create.obj["endpoints"]
+        assert first["hints"] == hints
+        assert "hints" not in second
+    (create,) = decide(stored(), [backend(1)])
+    assert "hints" not in create.obj["endpoints"][0]
+
+
 def test_finished_and_unaddressed_pods_are_not_endpoints() -> None:
     over, new = backend(1), backend(2)
     over["status"]["phase"] = "Succeeded"
