@@ -26,6 +26,7 @@ from services.nodeagent.pods.static import is_static
 from services.nodeagent.pods.termination import START_ERROR_CODE
 from services.nodeagent.runtime.client import StartError
 from services.nodeagent.runtime.model import ContainerSpec, ContainerState
+from services.nodeagent.volumes import subpaths
 from shared.errors import RuntimeFailure
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ async def start(tools: Facilities, setting: PodSetting, spec: Mapping[str, Any],
     )
     try:
         built = container_spec(pod, granted(spec, record), record, begun, image, _surroundings(tools, setting))
+        subpaths.check(spec, built.mounts)
     except ConfigurationError as exc:
         _refuse(tools, pod, container, "CreateContainerConfigError", exc)
         return

@@ -201,6 +201,21 @@ async def test_a_sub_path_expression_gives_each_pod_its_own_directory(node, tmp_
     assert (tmp_path / "disk/p/f").exists()
 
 
+async def test_a_sub_path_that_leads_out_of_its_volume_is_refused_before_anything_starts(node, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/link").symlink_to("/etc")
+    bind(node, {"hostPath": {"path": str(tmp_path / "disk")}})
+    node.create(user("ls /d", mount={"subPath": "link"}))
+    text = 'Error: failed to prepare subPath for volumeMount "d" of container "web": link: invalid cross-device link'
+    assert await told(node, "subPath") == text
+
+    def waits():
+        (status,) = node.status("p")["containerStatuses"]
+        return status["state"].get("waiting", {}).get("reason") == "CreateContainerConfigError"
+
+    await eventually(waits, "the reason in the status")
+
+
 async def test_the_group_of_a_pod_owns_its_volume(node, tmp_path):
     (tmp_path / "disk/deep").mkdir(parents=True)
     (tmp_path / "disk/deep/f").write_text("x")
