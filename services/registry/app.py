@@ -28,6 +28,8 @@ from shared.settings import parse_address
 
 DEFAULT_ADDRESS = "10.89.0.1:5000"
 SWEEP_S = 24 * 3600.0
+FIRST_SWEEP_S = 600.0
+"""Seconds after the start: a machine that is switched off every night must be swept, too."""
 READ_BUFFER = 256 << 10
 
 REQUESTS = Counter("registry_http_requests", "HTTP requests", ["code", "method", "handler"])
@@ -45,8 +47,10 @@ async def main(service: Service) -> None:
     ):
         service.ready = True
         service.log.info("registry listens on %s:%d", host, running.port)
+        pause = FIRST_SWEEP_S
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(pause)
+            pause = SWEEP_S
             try:
                 await running.sweep.run()
             except BusError as exc:

@@ -41,13 +41,13 @@ class Sweep:
 
     async def run(self) -> Swept:
         """Remove what is unreferenced and older than the grace period (seconds)."""
-        needed = await self._needed()
+        needed, unread = await self._needed()
         ages = {blob.digest: time.time() - _stamp(blob.modified) async for blob in self._chunks.all()}
         links = 0
         for name in await self._keys.list("b.*.*"):
             _, repository, digest = name.split(".")
             old = ages.get(part(digest, digest=True), self._grace) >= self._grace
-            if old and (repository, digest) not in needed:
+            if old and repository not in unread and (repository, digest) not in needed:
                 links += await self._keys.delete(name)
         blobs = 0
         for digest, age in ages.items():
@@ -57,9 +57,11 @@ class Sweep:
         log.info("sweep removed %d links, %d blobs, %d uploads", swept.links, swept.blobs, swept.uploads)
         return swept
 
-    async def _needed(self) -> set[tuple[str, str]]:
-        """(repository token, digest token) of every blob that a manifest of that repository names."""
+    async def _needed(self) -> tuple[set[tuple[str, str]], set[str]]:
+        """(repository token, digest token) of every blob that a manifest of that repository names, and repositories
+        with a manifest that cannot be read: nobody knows what of theirs is needed."""
         needed: set[tuple[str, str]] = set()
+        unread: set[str] = set()
         for name in await self._keys.list("m.*.*"):
             value = await self._keys.get(name)
             if value is None:
@@ -68,11 +70,12 @@ class Sweep:
             try:
                 parsed = manifests.parse(value.data, value.headers.get(CONTENT_TYPE, ""), name)
             except ImageError:
-                log.warning("manifest %s cannot be parsed, its blobs may be swept", name)
+                log.warning("manifest %s cannot be parsed, so no blob of its repository is swept", name)
+                unread.add(repository)
                 continue
             if isinstance(parsed, Manifest):
                 needed.update((repository, key(d.digest)) for d in (parsed.config, *parsed.layers))
-        return needed
+        return needed, unread
 
     async def _uploads(self) -> int:
         """Drop uploads older than the grace period, and chunks that belong to neither a blob nor an upload."""

@@ -96,7 +96,9 @@ class Uploads:
                 raise RegistryFailure("DIGEST_INVALID", f"uploaded bytes have digest {actual}, not {digest}")
             blob = await self._chunks.find(digest)
             if blob is not None:
-                await self._chunks.discard(upload.id)
+                # it may be this upload's own: a client that got no answer asks again
+                if blob.object_id != upload.id:
+                    await self._chunks.discard(upload.id)
             else:
                 blob = upload.blob(digest)
                 await self._chunks.commit(blob, upload.sha256.digest(), upload.layout.count)

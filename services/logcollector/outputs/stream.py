@@ -6,6 +6,7 @@ see it is one entry of `records` together with `kubernetes`, which would otherwi
 
 import msgspec
 
+from services.logcollector.cri import Record
 from services.logcollector.outputs.port import Delivery, OutputFailure
 from shared.bus.jetstream import JetStream
 from shared.bus.port import Bus
@@ -14,6 +15,8 @@ from shared.events.subjects import log_subject
 
 MESSAGE_ID = "Nats-Msg-Id"
 LIMIT_S = 20.0
+MESSAGE_BYTES = 4 << 20
+"""Half of what the broker takes; a single record has at most three quarters of that."""
 
 
 class StreamOutput:
@@ -31,9 +34,18 @@ class StreamOutput:
     async def deliver(self, delivery: Delivery) -> None:
         """Publish and wait for the broker's acknowledgement; while there is no connection, wait for it."""
         await self._bus.wait_connected()
+        await self._publish(delivery.id, delivery.records, delivery)
+
+    async def _publish(self, message_id: str, records: list[Record], delivery: Delivery) -> None:
         subject = log_subject(self._node, delivery.namespace, delivery.pod, delivery.container)
-        body = self._encoder.encode({"kubernetes": delivery.kubernetes, "records": delivery.records})
+        body = self._encoder.encode({"kubernetes": delivery.kubernetes, "records": records})
+        if len(body) > MESSAGE_BYTES and len(records) > 1:
+            # bytes that are no UTF-8 take three each; what the broker never takes would hold up the whole node
+            half = len(records) // 2
+            await self._publish(f"{message_id}/1", records[:half], delivery)
+            await self._publish(f"{message_id}/2", records[half:], delivery)
+            return
         try:
-            await self._jetstream.publish(subject, body, {MESSAGE_ID: delivery.id}, timeout=LIMIT_S)
+            await self._jetstream.publish(subject, body, {MESSAGE_ID: message_id}, timeout=LIMIT_S)
         except BusError as exc:
             raise OutputFailure(f"{subject}: {exc}") from exc

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import pytest
 
 from services.logcollector.cri import Record
 from services.logcollector.enrich import read_pod
 from services.logcollector.outputs.port import Delivery, OutputFailure
 from services.logcollector.outputs.stdout import StdoutOutput
+from services.logcollector.outputs.stream import MESSAGE_BYTES, StreamOutput
+from shared.bus.fake import FakeBroker
 
 DELIVERY = Delivery("id", "ns", "pod", "web", {"pod_name": "pod"}, [Record(1, "stdout", "a"), Record(2, "stderr", "b")])
 
@@ -24,6 +27,24 @@ async def test_standard_output_gets_one_object_a_line() -> None:
     documents = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [(d["time"], d["stream"], d["log"]) for d in documents] == [(1, "stdout", "a"), (2, "stderr", "b")]
     assert documents[0]["kubernetes"] == {"pod_name": "pod"}
+
+
+async def test_a_batch_that_the_broker_would_not_take_goes_out_in_parts_that_are_known_again() -> None:
+    sent: dict[str, list[str]] = {}
+
+    class Told:
+        async def publish(self, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> int:
+            assert len(body) <= MESSAGE_BYTES
+            sent[headers["Nats-Msg-Id"]] = [one["log"][0] for one in msgspec.msgpack.decode(body)["records"]]
+            return 1
+
+    async with FakeBroker() as broker:
+        output = StreamOutput(broker.connect(), "node-1")
+        output._jetstream = Told()  # type: ignore[assignment]
+        records = [Record(number, "stdout", letter * (1 << 20)) for number, letter in enumerate("abcdef")]
+        for _ in range(2):
+            await output.deliver(Delivery("id", "ns", "pod", "web", {}, records))
+    assert sent == {"id/1": ["a", "b", "c"], "id/2": ["d", "e", "f"]}
 
 
 @pytest.fixture
