@@ -31,9 +31,9 @@ class AuditSettings:
         if not policy:
             return None
         limits = Limits(
-            _least(environment, "WHERRY_AUDIT_LOG_MAXSIZE", 100, 1) << 20,
-            _least(environment, "WHERRY_AUDIT_LOG_MAXBACKUP", 10, 0),
-            _least(environment, "WHERRY_AUDIT_LOG_MAXAGE", 30, 0),
+            _number(environment, "WHERRY_AUDIT_LOG_MAXSIZE", 100, least=1) << 20,
+            _number(environment, "WHERRY_AUDIT_LOG_MAXBACKUP", 10),
+            _number(environment, "WHERRY_AUDIT_LOG_MAXAGE", 30),
         )
         batching = Batching(
             _least(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_BUFFER_SIZE", 10_000, 1),
@@ -77,26 +77,26 @@ class ApiSettings:
         WHERRY_HISTORY_REVISIONS, WHERRY_HISTORY_SECONDS, WHERRY_BUS_STORE, WHERRY_TOKEN_AUTH_FILE, and what
         AuditSettings reads.
 
-        SettingsError names the variable that cannot be used. The advertised address is the first one that is not on
-        the loopback interface unless it is given.
+        A variable that is empty counts as one that is not set; SettingsError names one that cannot be used. The
+        advertised address is the first one that is not on the loopback interface unless it is given.
         """
-        text = environment.get("WHERRY_API_ADDRESSES", "127.0.0.1:6443")
+        text = environment.get("WHERRY_API_ADDRESSES") or "127.0.0.1:6443"
         addresses = tuple(_address("WHERRY_API_ADDRESSES", part.strip()) for part in text.split(",") if part.strip())
         if not addresses:
             raise SettingsError("WHERRY_API_ADDRESSES names no address")
-        data = Path(environment.get("WHERRY_DATA", "/var/lib/wherry"))
+        data = Path(environment.get("WHERRY_DATA") or "/var/lib/wherry")
         reachable = [one for one in addresses if not ipaddress.ip_address(one[0]).is_loopback]
         advertised = environment.get("WHERRY_API_ADVERTISE", "")
         return cls(
             data=data,
             addresses=addresses,
             advertise=_address("WHERRY_API_ADVERTISE", advertised) if advertised else (reachable or addresses)[0],
-            not_ready_toleration=_seconds(environment, "WHERRY_NOT_READY_TOLERATION_SECONDS", 30),
-            service_network=ipaddress.IPv4Network(environment.get("WHERRY_SERVICE_CIDR", "10.96.0.0/16")),
+            not_ready_toleration=_number(environment, "WHERRY_NOT_READY_TOLERATION_SECONDS", 30),
+            service_network=_network(environment, "WHERRY_SERVICE_CIDR", "10.96.0.0/16"),
             node_ports=range(30000, 32768),
             bus_store=Path(environment.get("WHERRY_BUS_STORE") or data / "bus"),
-            history_revisions=_count(environment, "WHERRY_HISTORY_REVISIONS", HISTORY_REVISIONS),
-            history_seconds=_seconds(environment, "WHERRY_HISTORY_SECONDS", HISTORY_S),
+            history_revisions=_number(environment, "WHERRY_HISTORY_REVISIONS", HISTORY_REVISIONS, least=1),
+            history_seconds=_number(environment, "WHERRY_HISTORY_SECONDS", HISTORY_S),
             audit=AuditSettings.from_environment(environment, data),
             static_tokens=Path(given) if (given := environment.get("WHERRY_TOKEN_AUTH_FILE")) else None,
         )
@@ -116,22 +116,16 @@ def _address(variable: str, text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _seconds(environment: Mapping[str, str], variable: str, default: int) -> int:
-    text = environment.get(variable, str(default))
-    if not text.isdigit():
-        raise SettingsError(f"{variable}: {text!r} is not a number of seconds")
-    return int(text)
+def _network(environment: Mapping[str, str], variable: str, default: str) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(environment.get(variable) or default)
+    except ValueError as exc:
+        raise SettingsError(f"{variable}: {exc}") from exc
 
 
-def _least(environment: Mapping[str, str], variable: str, default: int, least: int) -> int:
+def _number(environment: Mapping[str, str], variable: str, default: int, least: int = 0) -> int:
+    """A whole number; a variable that is empty counts as one that is not set."""
     text = environment.get(variable) or str(default)
-    if not text.isdigit() or int(text) < least:
-        raise SettingsError(f"{variable}: {text!r} is not a number, at least {least}")
-    return int(text)
-
-
-def _count(environment: Mapping[str, str], variable: str, default: int) -> int:
-    text = environment.get(variable, str(default))
-    if not text.isdigit() or int(text) < 1:
-        raise SettingsError(f"{variable}: {text!r} is not a number of revisions, at least 1")
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise SettingsError(f"{variable}: {text!r} is not a whole number of at least {least}")
     return int(text)

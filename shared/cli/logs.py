@@ -22,7 +22,7 @@ import msgspec
 
 from shared.bus.connection import connect
 from shared.bus.consumer import Delivery, PullConsumer
-from shared.bus.jetstream import JetStream
+from shared.bus.jetstream import NO_MESSAGE, JetStream
 from shared.cli import durations
 from shared.cli.bus import admin
 from shared.cli.cluster import Cluster, ClusterError, data_directory, existing
@@ -35,7 +35,6 @@ from shared.state.streams import LOGS
 RETRY_S = 0.5
 """Pause before reading on after the broker went away in the middle of a request."""
 _KNOWN_IDS = 20_000
-_NO_MESSAGE = 10037
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -171,11 +170,17 @@ async def read(settings: BusSettings, query: Query, out: Any) -> None:
             printer.release()
             done.set()
 
-        async with asyncio.TaskGroup() as group:
-            reader = group.create_task(_consume(bus, query, take, caught_up, lambda: last + 1), name="logs")
-            if not query.follow:
-                await done.wait()
-                reader.cancel()
+        reading = asyncio.create_task(_consume(bus, query, take, caught_up, lambda: last + 1), name="logs")
+        waiting = asyncio.create_task(asyncio.Event().wait() if query.follow else done.wait(), name="end of the logs")
+        try:
+            await asyncio.wait((reading, waiting), return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                # not in a group, whose error would be no sentence
+                reading.result()
+        finally:
+            reading.cancel()
+            waiting.cancel()
+            await asyncio.wait((reading, waiting))
 
 
 async def _consume(bus: Any, query: Query, take: Any, caught_up: Any, following: Any) -> None:
@@ -217,7 +222,7 @@ async def _stored_at(jetstream: JetStream, sequence: int) -> int | None:
     try:
         message = (await jetstream.api(f"STREAM.MSG.GET.{LOGS}", {"seq": sequence}))["message"]
     except BrokerError as exc:
-        if exc.code == _NO_MESSAGE:
+        if exc.code == NO_MESSAGE:
             return None  # aged out in the meantime, so it is older
         raise
     return nanoseconds(str(message["time"]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
+from shared.cli import durations
 from shared.cli.cluster import ClusterError
 
-_AGO = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
@@ -20,9 +20,8 @@ def parse(text: str, now: datetime) -> int | float:
     text = text.strip()
     if text.isascii() and text.isdigit():
         return int(text)
-    if (ago := _AGO.fullmatch(text)) and text:
-        days, hours, minutes, seconds = (int(part or 0) for part in ago.groups())
-        return (now - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)).timestamp()
+    if (ago := durations.parse(text)) is not None:
+        return (now - timedelta(seconds=ago)).timestamp()
     try:
         if clock := _CLOCK.fullmatch(text):
             hour, minute, second = (int(part or 0) for part in clock.groups())

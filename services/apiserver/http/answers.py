@@ -94,8 +94,8 @@ def complete(request: Request | None, raw: Raw, *, close: bool) -> Iterable[byte
     return _pieces(b"%b%b%b%b" % (head, _date(), length, end), raw)
 
 
-def whole(body: bytes) -> tuple[bytes, ...]:
-    """The answer 200 with an object as JSON, as `complete` makes it of one."""
+def plain(body: bytes) -> tuple[bytes, ...]:
+    """What `complete` makes of an object as JSON, with status 200 and nothing else to say: the answer to most gets."""
     parts = (_plain_head(200, JSON), _date(), len(body), fresh_id().encode())
     head = b"%b%bContent-Length: %d\r\nAudit-Id: %b\r\n\r\n" % parts
     return (head + body,) if len(body) <= JOINED_BYTES else (head, body)

@@ -226,7 +226,7 @@ class _Get:
             return False
         if len(body) > answers.PIECE_BYTES:
             return False
-        for piece in answers.whole(body):
+        for piece in answers.plain(body):
             self.client.write(piece)
         plan.counter.inc()
         plan.histogram.observe(time.perf_counter() - self.began)
