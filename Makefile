@@ -6,12 +6,7 @@ UV := .cache/uv/bin/uv
 WHERRY := $(VENV)/bin/wherry
 DATA ?= /var/lib/wherry
 NODES ?=
-# A distribution's Python is built with profile-guided optimisation; one built by hand often is not, and the API server
-# then needs about a tenth more processor time for everything.
-PYTHON := $(shell for python in /usr/bin/python3 python3; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 export UV_PROJECT_ENVIRONMENT := $(VENV)
-export UV_PYTHON := $(PYTHON)
 # Bytecode is made once and not by each of fifteen processes at every start, even where PYTHONDONTWRITEBYTECODE keeps
 # Python from doing it by itself: two seconds and three megabytes for each.
 export UV_COMPILE_BYTECODE := 1
