@@ -36,10 +36,10 @@ class AuditSettings:
             _number(environment, "WHERRY_AUDIT_LOG_MAXAGE", 30),
         )
         batching = Batching(
-            _least(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_BUFFER_SIZE", 10_000, 1),
-            _least(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_MAX_SIZE", 400, 1),
-            _least(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_MAX_WAIT", 30, 1),
-            _least(environment, "WHERRY_AUDIT_WEBHOOK_INITIAL_BACKOFF", 10, 1),
+            _number(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_BUFFER_SIZE", 10_000, least=1),
+            _number(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_MAX_SIZE", 400, least=1),
+            _number(environment, "WHERRY_AUDIT_WEBHOOK_BATCH_MAX_WAIT", 30, least=1),
+            _number(environment, "WHERRY_AUDIT_WEBHOOK_INITIAL_BACKOFF", 10, least=1),
         )
         webhook = environment.get("WHERRY_AUDIT_WEBHOOK_CONFIG_FILE")
         return cls(

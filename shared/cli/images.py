@@ -30,7 +30,7 @@ def add_parsers(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--registry",
         metavar="HOST:PORT",
-        help="the registry that names without one mean (default: $WHERRY_REGISTRY, or that of the cluster)",
+        help="the registry that names without one mean (default: that of --data, $WHERRY_REGISTRY, or the cluster's)",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -87,6 +87,7 @@ def _command(
     text: str,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--data", help="the cluster's data directory")
     parser.set_defaults(func=partial(_run, function))
     return parser
 
@@ -110,7 +111,8 @@ def _run(function: Callable[[argparse.Namespace, Registries], int], args: argpar
         auth = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError) as exc:
         raise ImageError(f"{path} cannot be read: {exc}") from exc
-    cluster = args.registry or os.environ.get("WHERRY_REGISTRY") or existing(None).registry_address
+    chosen = args.registry or (not args.data and os.environ.get("WHERRY_REGISTRY"))
+    cluster = chosen or existing(args.data).registry_address
     with Registries(cluster, auth) as registries:
         return function(args, registries)
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from shared.cli.client import ApiSession
-from shared.cli.cluster import Cluster, ClusterError, data_directory
+from shared.cli.cluster import ClusterError, existing
 from shared.errors import NotFound
 
 ANNOTATION = "wherry.io/shutdown"
@@ -34,7 +34,7 @@ def add_parsers(commands: Any) -> None:
 
 def shutdown(args: argparse.Namespace) -> int:
     """Ask for the shutdown and wait until the node says that its pods have ended."""
-    with ApiSession(_cluster(args)) as session:
+    with ApiSession(existing(args.data)) as session:
         _annotate(session, args.node, REQUESTED)
         deadline = time.monotonic() + args.timeout
         while _annotation(session, args.node) != DONE:
@@ -50,18 +50,10 @@ def shutdown(args: argparse.Namespace) -> int:
 
 def start(args: argparse.Namespace) -> int:
     """Take the wish back."""
-    with ApiSession(_cluster(args)) as session:
+    with ApiSession(existing(args.data)) as session:
         _annotate(session, args.node, None)
     print(f"node {args.node} takes pods again")
     return 0
-
-
-def _cluster(args: argparse.Namespace) -> Cluster:
-    data = data_directory(args.data)
-    cluster = Cluster.load(data)
-    if cluster is None:
-        raise ClusterError(f"there is no cluster in {data}; name its directory with --data")
-    return cluster
 
 
 def _annotate(session: ApiSession, node: str, value: str | None) -> None:

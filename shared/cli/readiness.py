@@ -13,6 +13,7 @@ from shared.cli.cluster import Cluster, ClusterError
 from shared.cli.progress import wait_for
 from shared.cli.supervise import running
 from shared.errors import ApiError
+from shared.state.watermark import Watermark, watermark_path
 
 
 class Readiness:
@@ -24,9 +25,17 @@ class Readiness:
         self._deadline = time.monotonic() + limit_s
 
     def wait_api(self) -> None:
-        """Wait until the API server answers that it serves. ClusterError after the limit."""
+        """Wait until the API server answers that it serves. ClusterError after the limit, and at once if it refuses
+        what is left of the state log."""
+        watermark = Watermark(watermark_path(self.cluster.data))
         with ApiSession(self.cluster, timeout_s=2) as session:
-            self._wait(lambda: [] if session.ready() else [self._api()])
+
+            def missing() -> list[str]:
+                if complaint := watermark.complaint():
+                    raise ClusterError(complaint)
+                return [] if session.ready() else [self._api()]
+
+            self._wait(missing)
 
     def wait_nodes(self, update: Callable[[str], None]) -> list[dict[str, Any]]:
         """Wait until every node is Ready, and return the Node objects. ClusterError after the limit."""

@@ -20,6 +20,7 @@ from shared.cli.readiness import is_ready
 from shared.cli.supervise import running
 from shared.errors import ApiError, WherryError
 from shared.state.streams import STATE
+from shared.state.watermark import Watermark, watermark_path
 
 BUS_LIMIT_S = 3.0
 
@@ -61,7 +62,7 @@ def collect(cluster: Cluster) -> dict[str, Any]:
                 phase = pod.get("status", {}).get("phase", "Unknown")
                 pods[phase] = pods.get(phase, 0) + 1
     except (ClusterError, ApiError) as exc:
-        problem = str(exc)
+        problem = Watermark(watermark_path(cluster.data)).complaint() or str(exc)
     healthy = (
         not problem
         and all(p["pid"] for p in listed)

@@ -34,9 +34,14 @@ async def bus(nats_server: NatsServer) -> AsyncIterator[Connection]:
         yield made
 
 
-async def restart(server: NatsServer, bus: Connection, *damaged: Path, meta: Path | None = None) -> None:
-    """kill -9, cut files in the middle, start."""
-    server.kill()
+async def restart(
+    server: NatsServer, bus: Connection, *damaged: Path, meta: Path | None = None, clean: bool = False
+) -> None:
+    """kill -9 (or a clean stop), cut files in the middle, start."""
+    if clean:
+        await asyncio.to_thread(server.stop)
+    else:
+        server.kill()
     for path in (*damaged, *((meta,) if meta else ())):
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size // 2)
@@ -110,8 +115,9 @@ async def test_a_reader_of_a_state_log_that_lost_its_end_ends_and_tells_nobody_o
     assert set(changes) == {"ADDED"}
 
 
+@pytest.mark.parametrize("clean", [False, True], ids=["killed", "stopped"])
 async def test_without_the_end_of_the_state_log_an_api_server_does_not_start_until_that_is_accepted(
-    nats_server: NatsServer, bus: Connection, tmp_path: Path
+    nats_server: NatsServer, bus: Connection, tmp_path: Path, clean: bool
 ) -> None:
     path = tmp_path / "state-log.json"
     watermark, cache = Watermark(path), Cache()
@@ -119,11 +125,13 @@ async def test_without_the_end_of_the_state_log_an_api_server_does_not_start_unt
     async with running(Feed(bus, STATE, cache).run(), watermark.follow(cache)):
         revision = await put(bus, 50)
         await wait_for(lambda: path.exists() and json.loads(path.read_text())["revision"] >= revision)
-    await restart(nats_server, bus)
+    await restart(nats_server, bus, clean=clean)
     await watermark.check(bus)
-    await restart(nats_server, bus, blocks(nats_server, STATE)[-1])
+    # a clean stop leaves an index that tells how far the log had come, whatever has become of the messages
+    await restart(nats_server, bus, blocks(nats_server, STATE)[-1], clean=clean)
     with pytest.raises(StateError, match="wherry restore FILE --force"):
         await watermark.check(bus)
+    assert "wherry restore" in Watermark(path).complaint()
     # what others write meanwhile does not make up for it
     await JetStream(bus).api(f"STREAM.PURGE.{STATE}")
     for number in range(60):
@@ -132,6 +140,20 @@ async def test_without_the_end_of_the_state_log_an_api_server_does_not_start_unt
         await watermark.check(bus)
     path.unlink()
     await watermark.check(bus)
+
+
+async def test_objects_that_were_deleted_are_not_missed(
+    nats_server: NatsServer, bus: Connection, tmp_path: Path
+) -> None:
+    path = tmp_path / "state-log.json"
+    cache = Cache()
+    async with running(Feed(bus, STATE, cache).run(), Watermark(path).follow(cache)):
+        revision = await put(bus, 2)
+        ref, body = Ref("", "pods", "default", "p1"), {"metadata": {"name": "p1", "namespace": "default"}}
+        gone = await StateLog(bus).delete(ref, body, expected=revision, author=AUTHOR)
+        await wait_for(lambda: path.exists() and json.loads(path.read_text())["revision"] >= gone)
+    await JetStream(bus).purge(STATE, "s.core.pods.default.p1")
+    await Watermark(path).check(bus)
 
 
 async def test_an_api_server_that_runs_ends_when_the_state_log_is_gone(
