@@ -5,6 +5,7 @@ superfluous it loses.
 """
 
 from services.apiserver.protocol import Object
+from shared.objects.validation.causes import Cause, invalid
 
 ADDRESSED = ("ClusterIP", "NodePort", "LoadBalancer")
 HEADLESS = "None"
@@ -24,6 +25,23 @@ def needs_node_ports(spec: Object) -> bool:
 def needs_health_check_port(spec: Object) -> bool:
     """Whether a load balancer asks the nodes which of them have endpoints."""
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def unconfigured(spec: Object) -> list[Cause]:
+    """What a new Service asks for of address families that a cluster with IPv4 alone does not have."""
+    if not needs_address(spec) and not spec.get("selector"):
+        # others give the endpoints of a headless Service without selector their addresses
+        return []
+    at = "spec.ipFamilies"
+    found = [
+        invalid(f"{at}[{index}]", one, "not configured on this cluster")
+        for index, one in enumerate(spec.get("ipFamilies") or ())
+        if one != "IPv4"
+    ]
+    if spec.get("ipFamilyPolicy") == "RequireDualStack":
+        detail = "this cluster is not configured for dual-stack services"
+        found.append(invalid("spec.ipFamilyPolicy", "RequireDualStack", detail))
+    return found
 
 
 def keep_allocated(obj: Object, old: Object) -> None:

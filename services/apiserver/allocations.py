@@ -44,6 +44,8 @@ class Allocator:
         if not self.concerns(resource):
             return None
         spec = obj.setdefault("spec", {})
+        if old is None and (causes := addressing.unconfigured(spec)):
+            raise invalid(resource.group, resource.kind, obj["metadata"]["name"], causes)
         held = _claims(old["spec"]) if old is not None and "spec" in old else {}
         asked = _claims(spec)
         chooses_address = addressing.needs_address(spec) and not addressing.addresses(spec)

@@ -26,6 +26,7 @@ from shared.objects.validation import (
     quotas,
     schedules,
     statefulsets,
+    statuses,
     storage,
     workloads,
 )
@@ -134,6 +135,13 @@ _NEW: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
 """What holds for new objects alone; on updates what was accepted once must stay so."""
 
 _STATUS: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {
+    ("", "ReplicationController"): statuses.replica_set,
+    ("apps", "DaemonSet"): statuses.daemon_set,
+    ("apps", "Deployment"): statuses.deployment,
+    ("apps", "ReplicaSet"): statuses.replica_set,
+    ("apps", "StatefulSet"): statuses.stateful_set,
+    ("autoscaling", "HorizontalPodAutoscaler"): statuses.autoscaler,
+    ("policy", "PodDisruptionBudget"): statuses.disruption_budget,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition_status,
 }
 _CREATE: dict[tuple[str, str], Callable[[Object], list[Cause]]] = {

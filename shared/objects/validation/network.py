@@ -13,6 +13,9 @@ Object = Mapping[str, Any]
 
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
+DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+FAMILIES = ("IPv4", "IPv6")
+FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 MAX_AFFINITY_SECONDS = 86400
 MAX_SLICE_ENDPOINTS = 1000
 
@@ -35,7 +38,26 @@ def service(obj: Object) -> list[Cause]:
     for index, one in enumerate(spec.get("externalIPs") or ()):
         found += [invalid(f"spec.externalIPs[{index}]", one, text) for text in names.address(one)]
     found += _traffic_policies(spec, kind)
-    return found
+    found += _families(spec, kind)
+    distribution = spec.get("trafficDistribution")
+    return found if distribution is None else found + one_of("spec.trafficDistribution", distribution, DISTRIBUTIONS)
+
+
+def _families(spec: Object, kind: str) -> list[Cause]:
+    if kind == "ExternalName":
+        return [
+            forbidden(f"spec.{one}", "may not be set when `type` is 'ExternalName'")
+            for one in ("ipFamilies", "ipFamilyPolicy")
+            if spec.get(one)
+        ]
+    families = spec.get("ipFamilies") or ()
+    found: list[Cause] = []
+    for index, one in enumerate(families):
+        found += one_of(f"spec.ipFamilies[{index}]", one, FAMILIES)
+        if one in families[:index]:
+            found.append(duplicate(f"spec.ipFamilies[{index}]", one))
+    policy = spec.get("ipFamilyPolicy")
+    return found if policy is None else found + one_of("spec.ipFamilyPolicy", policy, FAMILY_POLICIES)
 
 
 def _cluster_ip(spec: Object) -> str:

@@ -102,3 +102,17 @@ async def test_two_servers_never_hand_out_the_same_address(api: MemoryApi, tmp_p
         for feed in feeds:
             feed.cancel()
     assert len({one["spec"]["clusterIP"] for one in made}) == 16
+
+
+async def test_families_that_the_cluster_does_not_have_are_refused(api: MemoryApi) -> None:
+    for asked, field in (
+        ({"ipFamilies": ["IPv4", "IPv6"]}, "ipFamilies[1]"),
+        ({"ipFamilyPolicy": "RequireDualStack"}, "ipFamilyPolicy"),
+    ):
+        refused = await api.failure("POST", SERVICES, service("s", **asked))
+        assert [one["field"] for one in refused.causes] == [f"spec.{field}"]
+    made = await api.create(SERVICES, service("s", ipFamilyPolicy="PreferDualStack"))
+    assert made["spec"]["ipFamilies"] == ["IPv4"]
+    without = service("h", clusterIP="None", ipFamilies=["IPv6"])
+    without["spec"].pop("selector")  # type: ignore[attr-defined]
+    assert (await api.create(SERVICES, without))["spec"]["ipFamilies"] == ["IPv6"]

@@ -700,3 +700,33 @@ def test_a_scope_takes_the_resources_that_can_be_counted_in_it(scope: str, hard:
     selector = {"matchExpressions": [{"scopeName": scope, "operator": "Exists"}]}
     selecting = {"spec": {"hard": {hard: "1"}, "scopeSelector": selector}}
     assert created("v1", "ResourceQuota", selecting) == (set() if fits else {("Invalid", "spec.scopeSelector")})
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "fields"),
+    [
+        ("Deployment", {"replicas": 2, "readyReplicas": 2, "availableReplicas": 1, "updatedReplicas": 2}, set()),
+        ("Deployment", {"replicas": 1, "unavailableReplicas": -1}, {"unavailableReplicas"}),
+        ("Deployment", {"replicas": 1, "updatedReplicas": 2}, {"updatedReplicas"}),
+        ("Deployment", {"replicas": 2, "readyReplicas": 1, "availableReplicas": 2}, {"availableReplicas"}),
+        ("ReplicaSet", {"replicas": 1, "fullyLabeledReplicas": 2}, {"fullyLabeledReplicas"}),
+        ("StatefulSet", {"replicas": 1, "currentReplicas": 2}, {"currentReplicas"}),
+        ("DaemonSet", {"numberReady": -1}, {"numberReady"}),
+    ],
+)
+def test_the_counts_of_a_status_must_agree(kind: str, status: dict[str, Any], fields: set[str]) -> None:
+    causes = updated("apps/v1", kind, {}, {"status": status}, "status")
+    assert causes == {("Invalid", f"status.{one}") for one in fields}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "at"),
+    [
+        ("trafficDistribution", "Near", "spec.trafficDistribution"),
+        ("ipFamilies", ["IPv5"], "spec.ipFamilies[0]"),
+        ("ipFamilyPolicy", "Both", "spec.ipFamilyPolicy"),
+    ],
+)
+def test_a_service_takes_known_families_and_distributions(field: str, value: Any, at: str) -> None:
+    made = created("v1", "Service", {"spec": {"ports": [{"port": 80}], field: value}})
+    assert made == {("NotSupported", at)}
