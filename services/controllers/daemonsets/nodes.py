@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from services.controllers import placement, pods
+from services.controllers import pods
 from services.controllers.actions import Object
-from shared.objects import meta
+from shared.objects import meta, placement
 from shared.objects.tolerations import untolerated
 
 _ALWAYS_TOLERATED = (

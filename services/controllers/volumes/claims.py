@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from services.controllers import placement
 from services.controllers.actions import NOTHING, Action, Create, Key, Moment, Note, Object, Patch, Plan
 from services.controllers.claims import ref_of
 from services.controllers.view import NODES, View
 from services.controllers.volumes.provisioning import local_volume, reference, refusal, volume_name
 from shared.events.subjects import Ref
-from shared.objects import meta
+from shared.objects import meta, placement
 from shared.objects.volumebinding import (
     BIND_COMPLETED,
     BOUND_BY_CONTROLLER,

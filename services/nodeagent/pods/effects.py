@@ -13,7 +13,7 @@ from services.nodeagent import metrics
 from services.nodeagent.checkpoint import capture
 from services.nodeagent.images.model import Image
 from services.nodeagent.layout import container_id
-from services.nodeagent.pods import apply, cleaning, namespaces, setting, specs
+from services.nodeagent.pods import apply, cleaning, namespaces, placing, setting, specs
 from services.nodeagent.pods.facilities import Facilities
 from services.nodeagent.pods.instructions import (
     BeginStop,
@@ -135,7 +135,9 @@ class Effects:
 
     async def _prepare_volumes(self, new: bool) -> None:
         record, tools = self._record, self._tools
-        rejection = tools.admit(self._pod) if new else None
+        rejection = None
+        if new:
+            rejection = tools.admit(self._pod) or await placing.refuse(tools.api, tools.node.name, self._pod)
         if rejection is not None:
             reason, message = rejection
             tools.events.pod(self._pod, "Warning", reason, message)

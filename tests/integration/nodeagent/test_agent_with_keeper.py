@@ -339,6 +339,14 @@ async def test_a_resize_beyond_the_node_is_pending_and_can_be_taken_back(node):
     await eventually(lambda: condition(node, "PodResizePending") is None, "its end")
 
 
+async def test_a_pod_that_was_put_on_a_node_it_does_not_select_is_refused(node):
+    node.api.put("/api/v1/nodes/n1", {"metadata": {"name": "n1", "labels": {"disk": "ssd"}}})
+    node.create(pod(shell("web", "exec sleep 1000"), nodeSelector={"disk": "hdd"}))
+    status = await node.wait_phase("Failed")
+    text = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    assert (status["reason"], status["message"]) == ("NodeAffinity", f"Pod was rejected: {text}")
+
+
 async def test_a_resize_waits_for_room(node):
     node.create(pod(shell("web", "exec sleep 1000", resources=amounts("100m", "32Mi"))))
     await node.wait_phase("Running")

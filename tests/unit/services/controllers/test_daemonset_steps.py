@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from services.controllers import history, instants, placement
+from services.controllers import history, instants
 from services.controllers.actions import Create, Patch
 from services.controllers.daemonsets import nodes, rollout
 from services.controllers.daemonsets.nodes import Place
 from services.controllers.daemonsets.rollout import Situation, Step
-from shared.objects import meta
+from shared.objects import meta, placement
 from tests.unit.services.controllers.objects import daemonset, node, pod
 
 NOW = 1_800_000_000.0

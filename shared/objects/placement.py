@@ -1,15 +1,17 @@
 """Whether a pod may be on a node by its node selector and required node affinity.
 
-The scheduler answers the same question for thousands of nodes at once with arrays; controllers ask it for one pod and
-one node (daemon pods, evictions), where reading the objects directly is simpler.
+The scheduler answers the same question for thousands of nodes at once with arrays; controllers (daemon pods, evictions)
+and the node's agent ask it for one pod and one node, where reading the objects directly is simpler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from services.controllers.actions import Object
 from shared.objects import meta
+
+Object = dict[str, Any]
 
 
 def selects(pod_spec: Object, node: Object) -> bool:
