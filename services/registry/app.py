@@ -5,6 +5,7 @@ Why it binds one address only: inside the cluster it is used without authenticat
 """
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -22,9 +23,12 @@ from services.registry.sweep import Sweep
 from shared.bus.connection import connect
 from shared.bus.jetstream import JetStream
 from shared.bus.port import Bus
+from shared.bus.reconnections import after_each
 from shared.errors import BusError
 from shared.service import Service
 from shared.settings import parse_address
+
+log = logging.getLogger(__name__)
 
 DEFAULT_ADDRESS = "10.89.0.1:5000"
 SWEEP_S = 24 * 3600.0
@@ -45,6 +49,7 @@ async def main(service: Service) -> None:
         connect(service.settings, "registry") as bus,
         Server(bus, host, port, service.settings.bus_replicas) as running,
     ):
+        service.start(running.keep_buckets(), name="buckets")
         service.ready = True
         service.log.info("registry listens on %s:%d", host, running.port)
         pause = FIRST_SWEEP_S
@@ -74,8 +79,7 @@ class Server:
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> "Server":
-        await self._jetstream.ensure_stream(keys.config(self._replicas), wait=True)
-        await self._jetstream.ensure_stream(chunks.config(self._replicas), wait=True)
+        await self._declare()
         self._runner = web.AppRunner(
             application(self.repositories, lambda: self._bus.connected), access_log=None, read_bufsize=READ_BUFFER
         )
@@ -84,6 +88,19 @@ class Server:
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self
+
+    async def keep_buckets(self) -> None:
+        """Declare the buckets again whenever the broker comes back, for it may be unable to read their files."""
+        await after_each(self._bus, self._redeclare, "declaring the buckets of the registry")
+
+    async def _redeclare(self) -> None:
+        for stream in await self._declare():
+            log.error("bucket %s was gone and is declared anew: push what is missing from it again", stream)
+
+    async def _declare(self) -> list[str]:
+        """Declare both buckets; the names of those that were missing."""
+        configs = (keys.config(self._replicas), chunks.config(self._replicas))
+        return [str(one["name"]) for one in configs if await self._jetstream.ensure_stream(one, wait=True)]
 
     async def __aexit__(self, *_: object) -> None:
         if self._runner:

@@ -6,16 +6,16 @@ acknowledgement, `s.core.pods...` too, and a stream without acknowledgements ans
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.bus.jetstream import NO_STORAGE, RETRY_S, STREAM_NOT_FOUND, JetStream
+from shared.bus.jetstream import NO_STORAGE, STREAM_NOT_FOUND, JetStream
 from shared.bus.port import Bus
-from shared.errors import BrokerError, BusError, StateError
+from shared.bus.reconnections import after_each
+from shared.errors import BrokerError, StateError
 from shared.events import subjects
 
 log = logging.getLogger(__name__)
@@ -145,22 +145,12 @@ async def keep_streams(bus: Bus, replicas: int = 1, revisions: int = HISTORY_REV
     nats-server does not take up a stream whose files it cannot read, and without this everybody would wait for it in
     vain. StateError if it is STATE: that is left to the next start, which looks first whether anything is missing.
     """
-    jetstream = JetStream(bus)
-    reconnected = asyncio.Event()
-    remove = bus.on_connection(lambda connected: reconnected.set() if connected else None)
-    try:
-        while True:
-            await reconnected.wait()
-            reconnected.clear()
-            try:
-                await _require_state(jetstream)
-                await ensure_streams(bus, replicas, revisions)
-            except BusError as exc:
-                log.warning("the streams cannot be declared again yet: %s", exc)
-                await asyncio.sleep(RETRY_S)
-                reconnected.set()
-    finally:
-        remove()
+
+    async def declare() -> None:
+        await _require_state(JetStream(bus))
+        await ensure_streams(bus, replicas, revisions)
+
+    await after_each(bus, declare, "declaring the streams")
 
 
 def _declared(name: str, replicas: int, revisions: int) -> dict[str, Any]:

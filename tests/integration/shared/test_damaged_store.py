@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.registry.app import Server
 from shared.bus.connection import Connection, connect
 from shared.bus.jetstream import JetStream
 from shared.errors import StateError
@@ -97,6 +98,16 @@ async def test_a_stream_that_the_broker_lost_is_declared_anew_when_it_comes_back
     assert kept == (1 if stream == LOGS else 0)
     await restart(nats_server, bus)
     assert await messages(bus, stream) == kept
+
+
+async def test_the_registry_has_its_buckets_again_when_the_broker_lost_their_description(
+    nats_server: NatsServer, bus: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Server(bus, "127.0.0.1", 0) as registry, running(registry.keep_buckets()):
+        await registry.repositories.create("app")
+        await restart(nats_server, bus, meta=store(nats_server, "KV_registry") / "meta.inf")
+        await wait_for(lambda: "bucket KV_registry was gone and is declared anew" in caplog.text)
+        assert await registry.repositories.names() == ["app"]
 
 
 async def test_a_reader_of_a_state_log_that_lost_its_end_ends_and_tells_nobody_of_deletions(
