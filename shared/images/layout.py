@@ -185,11 +185,42 @@ def unpack_archive(file: Path, target: Path) -> Layout | DockerArchive:
     """Extract an OCI or docker archive (optionally compressed) below `target` and open it."""
     try:
         with tarfile.open(file) as archive:
-            # plain files and directories below target only: what a layout consists of, and nothing an archive can abuse
-            archive.extractall(target, filter="data")
+            for member in archive:
+                _extract(archive, member, target.resolve())
     except (tarfile.TarError, OSError) as exc:
         raise CorruptContent(f"archive {file} cannot be read: {exc}") from exc
     return Layout(target) if (target / "index.json").exists() else DockerArchive(target)
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """Extract a file, directory or link that stays below `target`; `docker save` links equal layers to each other.
+
+    tarfile's own filters came with Python 3.11.4, and distributions still have earlier ones.
+    """
+    path = target / member.name
+    # a link that is extracted is replaced and not followed, so what matters is where it would be put
+    inside = [path if path.name in ("", ".", "..") else path.parent]
+    if member.issym():
+        inside.append(path.parent / member.linkname)
+    elif member.islnk():
+        inside.append(target / member.linkname)
+    elif not member.isfile() and not member.isdir():
+        raise CorruptContent(f"archive {archive.name}: {member.name!r} is neither a file nor a directory nor a link")
+    for one in inside:
+        if not one.resolve().is_relative_to(target):
+            raise CorruptContent(f"archive {archive.name}: {member.name!r} leads out of the archive")
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if member.issym():
+        path.symlink_to(member.linkname)
+    elif member.islnk():
+        path.hardlink_to(target / member.linkname)
+    else:
+        with archive.extractfile(member) as source, path.open("xb") as copy:  # type: ignore[union-attr]
+            shutil.copyfileobj(source, copy)
 
 
 def write_oci_archive(layout: Path, file: Path) -> None:

@@ -87,10 +87,46 @@ def test_an_archive_cannot_name_files_outside_of_it(tmp_path: Path) -> None:
         DockerArchive(root)
 
 
-def test_an_archive_cannot_write_outside_of_its_directory(tmp_path: Path) -> None:
+def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    return member
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [_member("../escaped")],
+        [_member("/escaped")],
+        [_member("x/../../escaped")],
+        [_member("x/..", tarfile.DIRTYPE), _member("..", tarfile.DIRTYPE)],
+        [_member("up", tarfile.SYMTYPE, "..")],
+        [_member("escaped", tarfile.LNKTYPE, "../evil.tar")],
+        [_member("here", tarfile.SYMTYPE, "."), _member("here/../../escaped")],
+        [_member("device", tarfile.CHRTYPE)],
+        [_member("pipe", tarfile.FIFOTYPE)],
+    ],
+)
+def test_an_archive_cannot_write_outside_of_its_directory(tmp_path: Path, members: list[tarfile.TarInfo]) -> None:
     with tarfile.open(tmp_path / "evil.tar", "w") as archive:
-        archive.addfile(tarfile.TarInfo("../escaped"), io.BytesIO(b""))
+        for member in members:
+            archive.addfile(member, io.BytesIO(b""))
     (tmp_path / "out").mkdir()
     with pytest.raises(CorruptContent):
         layout.unpack_archive(tmp_path / "evil.tar", tmp_path / "out")
-    assert not (tmp_path / "escaped").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.tar", "out"]
+    assert not Path("/escaped").exists()
+
+
+def test_layers_that_are_linked_to_each_other_are_unpacked(tmp_path: Path) -> None:
+    first = _member("1/layer.tar")
+    first.size = 3
+    with tarfile.open(tmp_path / "image.tar", "w") as archive:
+        archive.addfile(first, io.BytesIO(b"one"))
+        archive.addfile(_member("2/layer.tar", tarfile.SYMTYPE, "../1/layer.tar"))
+        archive.addfile(_member("3/layer.tar", tarfile.LNKTYPE, "1/layer.tar"))
+        manifest = _member("manifest.json")
+        manifest.size = 2
+        archive.addfile(manifest, io.BytesIO(b"[]"))
+    layout.unpack_archive(tmp_path / "image.tar", tmp_path / "out")
+    assert [(tmp_path / "out" / name / "layer.tar").read_bytes() for name in "123"] == [b"one"] * 3

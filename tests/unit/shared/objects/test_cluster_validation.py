@@ -4,6 +4,9 @@ import base64
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.shared.objects.test_validation import APP, LABELS, TEMPLATE, created, updated
 
@@ -32,7 +35,9 @@ HOOK = {
     "rules": RULES,
 }
 POLICY = {"matchConstraints": {"resourceRules": RULES}, "validations": [{"expression": "true"}]}
-REQUEST = base64.b64encode(b"-----BEGIN CERTIFICATE REQUEST-----\n").decode()
+KEY = ec.generate_private_key(ec.SECP256R1())
+ASKED = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(KEY, hashes.SHA256())
+REQUEST = base64.b64encode(ASKED.public_bytes(serialization.Encoding.PEM)).decode()
 SIGNING = {"request": REQUEST, "signerName": "a.example/b", "usages": ["client auth"]}
 LEVEL = {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}
 EXACTLY = {"name": "r", "exactly": {"deviceClassName": "c"}}
