@@ -205,10 +205,10 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) ->
     elif member.islnk():
         inside.append(target / member.linkname)
     elif not member.isfile() and not member.isdir():
-        raise CorruptContent(f"archive {archive.name}: {member.name!r} is neither a file nor a directory nor a link")
+        raise CorruptContent(f"archive: {member.name!r} is neither a file nor a directory nor a link")
     for one in inside:
         if not one.resolve().is_relative_to(target):
-            raise CorruptContent(f"archive {archive.name}: {member.name!r} leads out of the archive")
+            raise CorruptContent(f"archive: {member.name!r} leads out of the archive")
     if member.isdir():
         path.mkdir(parents=True, exist_ok=True)
         return
