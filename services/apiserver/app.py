@@ -3,15 +3,14 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from services.apiserver import admission
 from services.apiserver.admission.subresources import Subresources
 from services.apiserver.allocations import Allocator
 from services.apiserver.audit import policy
-from services.apiserver.audit.auditor import Auditor
+from services.apiserver.audit.auditor import Auditor, Sink
 from services.apiserver.audit.logfile import LogFile
-from services.apiserver.audit.receiver import Receiver
-from services.apiserver.audit.shipping import Shipper, Tee
 from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.auth.authentication import Authenticator
 from services.apiserver.auth.authorization import Authorizer
@@ -54,6 +53,9 @@ from shared.state.resting import rest
 from shared.state.space import Space
 from shared.state.watermark import Watermark, watermark_path
 
+if TYPE_CHECKING:
+    from services.apiserver.audit.shipping import Shipper
+
 # objects held in decoded form, which weighs five to ten times their JSON
 MOST_DECODED = 512
 
@@ -76,7 +78,7 @@ class Parts:
     pipeline: Pipeline
     authenticator: Authenticator
     store: Store
-    shipper: Shipper | None = None
+    shipper: "Shipper | None" = None
 
 
 async def main(service: Service) -> None:
@@ -150,7 +152,7 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     reader = Reader(store)
     host, port = settings.advertise
     audit = settings.audit
-    shipper = Shipper(Receiver.load(audit.webhook), audit.batching) if audit and audit.webhook else None
+    shipper = _shipper(audit) if audit else None
     pipeline = Pipeline(
         authorizer=authorizer,
         reader=reader,
@@ -167,6 +169,20 @@ async def assemble(bus: Bus, state: State, settings: ApiSettings, key: TokenKey,
     return Parts(pipeline, authenticator, store, shipper)
 
 
-def _auditor(audit: AuditSettings, shipper: Shipper | None, authorizer: Authorizer) -> Auditor:
-    file = LogFile(audit.log, audit.limits)
-    return Auditor(policy.load(audit.policy), file if shipper is None else Tee(file, shipper), authorizer)
+def _shipper(audit: AuditSettings) -> "Shipper | None":
+    if audit.webhook is None:
+        return None
+    # an HTTP client and YAML, which few servers need
+    from services.apiserver.audit.receiver import Receiver
+    from services.apiserver.audit.shipping import Shipper
+
+    return Shipper(Receiver.load(audit.webhook), audit.batching)
+
+
+def _auditor(audit: AuditSettings, shipper: "Shipper | None", authorizer: Authorizer) -> Auditor:
+    sink: Sink = LogFile(audit.log, audit.limits)
+    if shipper is not None:
+        from services.apiserver.audit.shipping import Tee
+
+        sink = Tee(sink, shipper)
+    return Auditor(policy.load(audit.policy), sink, authorizer)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.apiserver.audit.batching import Batching
 from services.apiserver.audit.logfile import Limits
-from services.apiserver.audit.shipping import Batching
 from shared.errors import SettingsError
 from shared.state.streams import HISTORY_REVISIONS, HISTORY_S
 

@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import aiohttp
 
 from services.apiserver.audit import instruments
 from services.apiserver.audit.auditor import Sink
+from services.apiserver.audit.batching import Batching
 from services.apiserver.audit.receiver import Receiver
 
 log = logging.getLogger(__name__)
@@ -27,17 +27,6 @@ LAST_LIMIT_S = 5.0
 """How long the end of the process waits for the last batch."""
 LIST_HEAD = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
 EVENT_HEAD = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1",'
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How many events are kept and sent at once, how many seconds the first of a batch waits, and how many seconds
-    after a failure the next try is."""
-
-    buffer: int = 10_000
-    size: int = 400
-    wait: float = 30.0
-    backoff: float = 10.0
 
 
 class Shipper:

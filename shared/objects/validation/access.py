@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cryptography import x509
-
 from shared.objects import schema
 from shared.objects.validation import names, placement
 from shared.objects.validation.causes import Cause, duplicate, invalid, one_of, required, unsupported
@@ -128,6 +126,9 @@ def _request(at: str, encoded: str) -> list[Cause]:
         block = None
     if block is None or block[1] != b"CERTIFICATE REQUEST":
         return [invalid(at, encoded, "PEM block type must be CERTIFICATE REQUEST")]
+    # six megabytes, and requests for certificates are rare
+    from cryptography import x509
+
     try:
         x509.load_pem_x509_csr(decoded)
     except ValueError as exc:

@@ -14,8 +14,9 @@ import yaml
 from aiohttp import web
 
 from services.apiserver.audit import instruments
+from services.apiserver.audit.batching import Batching
 from services.apiserver.audit.receiver import Receiver
-from services.apiserver.audit.shipping import TRIES, Batching, Shipper
+from services.apiserver.audit.shipping import TRIES, Shipper
 from shared.errors import SettingsError
 from tests.fakes.webhooks import webhook_server
 
