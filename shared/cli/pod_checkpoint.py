@@ -78,7 +78,7 @@ def restore(args: argparse.Namespace) -> int:
     cluster = existing(args.data)
     manifest = read_manifest(Path(args.file))
     identity = secrets.token_hex(16)
-    with ApiSession(cluster) as session:
+    with ApiSession(cluster, LIMIT_S) as session:
         node = choose_node(session.get("/api/v1/nodes")["items"], args.node, manifest["node"])
         pod = pod_from(manifest["pod"], identity, node, name=args.name, namespace=args.namespace)
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
