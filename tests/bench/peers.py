@@ -69,7 +69,7 @@ def peers(directory: Path, layer: Path) -> Iterator[dict[str, Run]]:
     place = bundle(directory, layer)
     root = str(directory / "state")
     found: dict[str, Run] = {}
-    ours = [sys.executable, "-m", "services.nodeagent.oci"]
+    ours = [str(Path(sys.executable).with_name("wherry-runtime"))]
     for name, command in (("wherry-runtime run", ours), ("runc run", ["runc"]), ("crun run", ["crun"])):
         if name.startswith("wherry") or shutil.which(command[0]):
             words = [*command, "--root", root, "run", "--bundle", str(place)]

@@ -100,6 +100,23 @@ def test_a_program_that_cannot_be_executed_is_an_error_of_start(bundle: Bundle) 
     bundle.wait_status("stopped")
 
 
+def test_nothing_of_the_runtime_stays_while_a_container_runs(bundle: Bundle) -> None:
+    bundle.process["args"] = ["sleep", "1000"]
+    bundle.save()
+    bundle.ok("run", "--detach", "--bundle", str(bundle.directory), bundle.id, capture_output=False)
+    bundle.wait_status("running")
+    found = [pid for pid in os.listdir("/proc") if pid.isdecimal() and str(bundle.root) in command_line(pid)]
+    assert found == []
+    assert command_line(str(bundle.state()["pid"])) == "sleep 1000 "
+
+
+def command_line(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:  # ended just now
+        return ""
+
+
 def test_run_passes_on_output_and_exit_code_and_deletes(bundle: Bundle) -> None:
     bundle.shell("echo out; exit 7")
     done = bundle.foreground()
