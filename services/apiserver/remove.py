@@ -16,6 +16,13 @@ from shared.objects.registry import Resource
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
 DEFAULT_GRACE_SECONDS = 30
+JOBS = ("batch", "jobs")
+ORPHANING = frozenset({JOBS, ("", "replicationcontrollers")})
+"""Whose dependents stay unless the client says otherwise, as they did before there was garbage collection."""
+ORPHANED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,12 @@ class Removal:
     object: Object
     gone: bool
     changed: bool = True
+
+
+def warnings_of(resource: Resource, options: Object) -> list[str]:
+    """What a client should know who does not say what becomes of dependents."""
+    silent = options.get("propagationPolicy") is None and options.get("orphanDependents") is None
+    return [ORPHANED] if silent and strategies.key(resource) == JOBS else []
 
 
 def check_preconditions(resource: Resource, obj: Object, options: Object) -> None:
@@ -51,7 +64,7 @@ def decide(resource: Resource, stored: Object, options: Object, now: datetime) -
     # nothing deeper than this is changed, and what is not changed is shared
     obj = {**stored, "metadata": dict(stored["metadata"])}
     metadata = obj["metadata"]
-    _set_propagation(metadata, options)
+    _set_propagation(resource, metadata, options)
     if strategies.key(resource) == ("", "pods"):
         return _remove_pod(resource, obj, stored, options, now)
     if strategies.key(resource) == definitions.KEY:
@@ -94,12 +107,15 @@ def is_finished(resource: Resource, obj: Object) -> bool:
     return not strategies.is_held(resource, obj)
 
 
-def _set_propagation(metadata: Object, options: Object) -> None:
+def _set_propagation(resource: Resource, metadata: Object, options: Object) -> None:
     policy = options.get("propagationPolicy")
     if policy is None:
         orphan = options.get("orphanDependents")
         if orphan is None:
-            return
+            chosen = {ORPHAN, FOREGROUND}.intersection(metadata.get("finalizers") or ())
+            if chosen or strategies.key(resource) not in ORPHANING:
+                return
+            orphan = True
         policy = "Orphan" if orphan else "Background"
     kept = [one for one in metadata.get("finalizers") or () if one not in (ORPHAN, FOREGROUND)]
     added = {"Orphan": [ORPHAN], "Foreground": [FOREGROUND]}.get(policy, [])

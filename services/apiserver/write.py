@@ -310,6 +310,7 @@ class Writer:
     async def delete(self, request: Request, target: Target) -> Outcome:
         options = decoding.read_options(request)
         resource = target.resource
+        request.warnings += remove.warnings_of(resource, options)
         written, gone = await self.remove(request, resource, target.namespace, target.name, options)
         if gone and strategies.key(resource) not in strategies.RETURNED_WHEN_DELETED:
             return Document(success(resource, target.name, written.object["metadata"]["uid"]))
@@ -357,6 +358,7 @@ class Writer:
         resource = target.resource
         selection = Selection.of(request, resource)
         options = decoding.read_options(request)
+        request.warnings += remove.warnings_of(resource, options)
         cache = self.store.stream(resource).cache
         await cache.consistent()
         revision = cache.revision

@@ -30,7 +30,7 @@ from services.controllers.protection.attributes import AttributesClassProtection
 from services.controllers.protection.claims import ClaimProtection
 from services.controllers.protection.volumes import VolumeProtection
 from services.controllers.quota.reconciler import Quotas
-from services.controllers.replicasets import ReplicaSets
+from services.controllers.replicasets import ReplicaSets, ReplicationControllers
 from services.controllers.serviceaccounts import RootCertificates, ServiceAccounts
 from services.controllers.settings import ControllerSettings
 from services.controllers.statefulsets.reconciler import StatefulSets
@@ -63,6 +63,7 @@ class Manager:
         reconcilers: list[Reconciler[Any]] = [
             Deployments(),
             ReplicaSets(),
+            ReplicationControllers(),
             DaemonSets(),
             StatefulSets(),
             Jobs(),

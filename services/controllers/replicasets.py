@@ -1,4 +1,4 @@
-"""ReplicaSets: as many pods of one template as asked for.
+"""ReplicaSets, and ReplicationControllers before them: as many pods of one template as asked for.
 
 The decision counts pods in a cache that has passed the controller's own last write, so no expectations are kept; the
 names of new pods are chosen (see `naming`), so a crash between create and cache never doubles one.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from services.controllers import conditions, naming, pods, ranking
 from services.controllers.actions import (
@@ -28,6 +29,7 @@ from services.controllers.claims import claim, ref_of
 from services.controllers.view import PODS, View
 from shared.events.subjects import Ref
 from shared.objects import meta, selectors
+from shared.objects.selectors import LabelSelector
 
 REPLICASETS = ("apps", "replicasets")
 BURST = 500
@@ -44,6 +46,7 @@ class Situation:
     fresh_names: Sequence[str]
     now: float
     failure: Failure | None = None
+    resource: tuple[str, str] = REPLICASETS
 
 
 def missing(replicaset: Object, owned: Iterable[Object]) -> int:
@@ -60,7 +63,7 @@ def decide(situation: Situation) -> Plan:
     status, again_after = status_of(situation)
     if status != replicaset.get("status", {}):
         changed = {**replicaset, "status": status}
-        actions.append(Update(ref_of(*REPLICASETS, replicaset), changed, "status"))
+        actions.append(Update(ref_of(*situation.resource, replicaset), changed, "status"))
     if not meta.is_deleting(replicaset):
         actions += _adjust(situation)
     return Plan(tuple(actions), again_after)
@@ -99,9 +102,11 @@ def status_of(situation: Situation) -> tuple[Object, float | None]:
         "fullyLabeledReplicas": sum(1 for pod in active if template_labels.items() <= meta.labels(pod).items()),
         "readyReplicas": sum(1 for wait in waits if wait is not None),
         "availableReplicas": sum(1 for wait in waits if wait == 0.0),
-        "terminatingReplicas": sum(1 for pod in situation.pods if pods.is_terminating(pod)),
         "observedGeneration": replicaset["metadata"].get("generation", 0),
     }
+    if situation.resource == REPLICASETS:
+        # a ReplicationController does not tell
+        status["terminatingReplicas"] = sum(1 for pod in situation.pods if pods.is_terminating(pod))
     for name in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
         if not status[name]:
             del status[name]
@@ -124,27 +129,34 @@ class ReplicaSets:
 
     name = "replicaset"
     workers = 5
+    resource = REPLICASETS
+    kind = "ReplicaSet"
+
+    def selector_of(self, replicaset: Object) -> LabelSelector:
+        """Which pods are its own."""
+        return _label_selector(replicaset)
 
     def keys(self, view: View) -> Iterable[Key]:
         """Every ReplicaSet."""
-        return [meta.key(replicaset) for replicaset in view.every(*REPLICASETS)]
+        return [meta.key(replicaset) for replicaset in view.every(*self.resource)]
 
     def affected(self, ref: Ref, obj: Object | None, previous: Object | None, view: View) -> Iterable[Key]:
         """The ReplicaSet itself; of a pod, its controller, or every ReplicaSet that could adopt it."""
-        if ref[:2] == REPLICASETS:
+        if ref[:2] == self.resource:
             return [(ref.namespace, ref.name)]
         if ref[:2] != PODS:
             return []
-        return owner_keys("ReplicaSet", obj, previous, lambda: view.every(*REPLICASETS, ref.namespace))
+        adopters = partial(view.every, *self.resource, ref.namespace)
+        return owner_keys(self.kind, obj, previous, adopters, self.selector_of)
 
     def plan(self, key: Key, view: View, moment: Moment) -> Plan:
         """Claim pods first; once nothing is left to claim, adjust their number."""
-        replicaset = view.get(*REPLICASETS, *key)
+        replicaset = view.get(*self.resource, *key)
         if replicaset is None:
             return NOTHING
         namespace, name = key
-        ref = Ref(*REPLICASETS, namespace, name)
-        selector = selectors.from_label_selector(replicaset["spec"]["selector"])
+        ref = Ref(*self.resource, namespace, name)
+        selector = self.selector_of(replicaset)
         controlled = view.controlled(replicaset, *PODS)
         claimed = claim(replicaset, ref, selector, *PODS, controlled, view.loose(*PODS, namespace))
         if claimed.actions:
@@ -152,7 +164,24 @@ class ReplicaSets:
         difference = 0 if meta.is_deleting(replicaset) else missing(replicaset, claimed.mine)
         fresh = fresh_pod_names(replicaset, name + "-", difference, view)
         related = related_pods(replicaset, view) if difference < 0 else ()
-        return decide(Situation(replicaset, claimed.mine, related, fresh, moment.now, moment.failure))
+        found = Situation(replicaset, claimed.mine, related, fresh, moment.now, moment.failure, self.resource)
+        return decide(found)
+
+
+class ReplicationControllers(ReplicaSets):
+    """The same for ReplicationControllers, which select by equality alone."""
+
+    name = "replication"
+    resource = ("", "replicationcontrollers")
+    kind = "ReplicationController"
+
+    def selector_of(self, replicaset: Object) -> LabelSelector:
+        """Which pods are its own."""
+        return selectors.from_label_selector({"matchLabels": replicaset["spec"]["selector"]})
+
+
+def _label_selector(owner: Object) -> LabelSelector:
+    return selectors.from_label_selector(owner["spec"]["selector"])
 
 
 def fresh_pod_names(owner: Object, prefix: str, wanted: int, view: View, part: str = "") -> list[str]:
@@ -172,7 +201,11 @@ def related_pods(replicaset: Object, view: View) -> list[Object]:
 
 
 def owner_keys(
-    kind: str, obj: Object | None, previous: Object | None, adopters: Callable[[], Iterable[Object]]
+    kind: str,
+    obj: Object | None,
+    previous: Object | None,
+    adopters: Callable[[], Iterable[Object]],
+    selector_of: Callable[[Object], LabelSelector] = _label_selector,
 ) -> set[Key]:
     """Whom a changed dependent concerns: its old and new controller of this kind, or those whose selector matches."""
     found: set[Key] = set()
@@ -181,9 +214,5 @@ def owner_keys(
         if version is not None and owner is not None and owner.get("kind") == kind:
             found.add((version["metadata"]["namespace"], owner["name"]))
     if obj is not None and meta.controller_of(obj) is None and not meta.is_deleting(obj):
-        found |= {
-            meta.key(adopter)
-            for adopter in adopters()
-            if selectors.from_label_selector(adopter["spec"]["selector"]).matches(meta.labels(obj))
-        }
+        found |= {meta.key(adopter) for adopter in adopters() if selector_of(adopter).matches(meta.labels(obj))}
     return found

@@ -317,3 +317,18 @@ async def test_the_system_s_priority_classes_are_there_and_stay(api: MemoryApi) 
     assert values == {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
     with pytest.raises(Forbidden, match="this is a system priority class and cannot be deleted"):
         await api.delete(f"{classes}/system-node-critical")
+
+
+async def test_a_job_keeps_its_pods_unless_its_deletion_says_otherwise(api: MemoryApi) -> None:
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "app", "image": "app:1"}]}}
+    for name in ("kept", "gone"):
+        await api.create(jobs, {"metadata": {"name": name}, "spec": {"template": template}})
+    await api.delete(f"{jobs}/gone?propagationPolicy=Background")
+    assert api.warnings == []
+    assert (await api.failure("GET", f"{jobs}/gone")).code == 404
+    left = await api.delete(f"{jobs}/kept")
+    assert [one.partition(";")[0] for one in api.warnings] == [
+        "child pods are preserved by default when jobs are deleted"
+    ]
+    assert left["metadata"]["finalizers"] == ["orphan"]
