@@ -22,7 +22,8 @@ def namespace(obj: Object) -> list[Cause]:
 def node(obj: Object) -> list[Cause]:
     spec = obj.get("spec") or {}
     found = _taints("spec.taints", spec.get("taints") or ())
-    for index, cidr in enumerate(spec.get("podCIDRs") or ()):
+    single = spec.get("podCIDR")
+    for index, cidr in enumerate(spec.get("podCIDRs") or ([single] if single else ())):
         try:
             ipaddress.ip_network(cidr)
         except ValueError:

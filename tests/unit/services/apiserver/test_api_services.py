@@ -19,6 +19,8 @@ async def test_a_cluster_begins_with_the_services_of_api_and_dns(api: MemoryApi)
     assert kubernetes["spec"]["clusterIP"] == "10.96.0.1"
     dns = await api.get("/api/v1/namespaces/kube-system/services/kube-dns")
     assert dns["spec"]["clusterIP"] == "10.96.0.10"
+    # by this `kubectl cluster-info` finds it
+    assert dns["metadata"]["labels"]["kubernetes.io/cluster-service"] == "true"
     slices = await api.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
     assert slices["endpoints"][0]["addresses"] == ["10.89.0.1"]
 

@@ -1,3 +1,4 @@
+import base64
 from typing import Any
 
 import pytest
@@ -730,3 +731,16 @@ def test_the_counts_of_a_status_must_agree(kind: str, status: dict[str, Any], fi
 def test_a_service_takes_known_families_and_distributions(field: str, value: Any, at: str) -> None:
     made = created("v1", "Service", {"spec": {"ports": [{"port": 80}], field: value}})
     assert made == {("NotSupported", at)}
+
+
+def test_a_certificate_request_must_be_one() -> None:
+    pem = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"
+    spec = {"signerName": "example.com/x", "usages": ["client auth"]}
+    for text in (pem, "nonsense"):
+        encoded = base64.b64encode(text.encode()).decode()
+        made = created("certificates.k8s.io/v1", "CertificateSigningRequest", {"spec": {**spec, "request": encoded}})
+        assert made == {("Invalid", "spec.request")}
+
+
+def test_the_range_of_a_node_is_one() -> None:
+    assert created("v1", "Node", {"spec": {"podCIDR": "bad"}}) == {("Invalid", "spec.podCIDRs[0]")}
