@@ -77,8 +77,8 @@ class Collector:
 
     async def _wait(self) -> None:
         """Until something changes, or the time of an unfinished line or an unlabelled pod has come."""
-        deadlines = [*self._waiting.values(), *self._undocumented.values()]
-        timeout = max(min(deadlines) - time.monotonic(), 0.0) if deadlines else None
+        due = self.next_due()
+        timeout = None if due is None else max(due - time.monotonic(), 0.0)
         try:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
@@ -87,6 +87,19 @@ class Collector:
                 self._tree.dirty.update(dict.fromkeys(c.directory for c in pod.containers.values()))
             return
         await asyncio.sleep(LINGER_S)
+
+    def next_due(self) -> float | None:
+        """When (time.monotonic) the next unfinished line or unlabelled pod is not waited for any longer, None if never.
+
+        What has gone meanwhile is forgotten: its time would be past for ever, and nobody would ever rest again.
+        """
+        if self._waiting:
+            tails = set(self._tree.tails())
+            self._waiting = {tail: due for tail, due in self._waiting.items() if tail in tails}
+        present = {name for name, pod in self._tree.pods.items() if pod.containers}
+        self._undocumented = {name: due for name, due in self._undocumented.items() if name in present}
+        self._unlabelled &= present
+        return min((*self._waiting.values(), *self._undocumented.values()), default=None)
 
     def _on_readable(self) -> None:
         # the descriptor stays readable until the events are taken, and would keep the loop spinning meanwhile
