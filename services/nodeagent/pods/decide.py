@@ -86,8 +86,8 @@ def _run(view: View, plan: Plan) -> None:
         failure = record.volumes_failure
         if failure is not None and failure.retry_at > now:
             plan.wake(failure.retry_at)
-            if now < failure.since + ERROR_SHOWN_S:
-                plan.wake(failure.since + ERROR_SHOWN_S)
+            if failure.reason != "FailedMount" and now < failure.since + ERROR_SHOWN_S:
+                plan.wake(failure.since + ERROR_SHOWN_S)  # an image is shown as its back-off from then on
         elif "volumes" not in view.jobs:
             plan.add(PrepareVolumes())
         return

@@ -41,8 +41,13 @@ def pod_status(
         "hostIP": host_addresses[0],
         "hostIPs": [{"ip": address} for address in host_addresses],
         "qosClass": specs.qos_class(pod),
-        "containerStatuses": apps,
     }
+    refused = record.finished and record.end_reason and record.sandbox_attempt < 0
+    if refused:
+        # what has no containers has no statuses of them either: clients then show why it was refused
+        inits, debug = [], []
+    else:
+        status["containerStatuses"] = apps
     if record.started_at:
         status["startTime"] = stamp(record.started_at)
     if inits:
@@ -79,7 +84,7 @@ def status_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, An
             patch[key] = [{"$patch": "replace"}, *value]
         else:
             patch[key] = value
-    for key in ("reason", "message"):
+    for key in ("reason", "message", "containerStatuses", "initContainerStatuses"):
         if key in old and key not in new:
             patch[key] = None
     return patch

@@ -279,3 +279,15 @@ def test_the_image_of_a_volume_that_cannot_be_had_is_waited_for_like_a_container
         "reason": "ImagePullBackOff",
         "message": 'Back-off pulling image "files:1": ErrImagePull: no such tag',
     }
+
+
+def test_a_pod_that_was_refused_has_no_containers_to_tell_of():
+    life = PodLife(pod(container("web"), initContainers=[container("init")]))
+    life.held_jobs = {"volumes"}
+    life.settle()
+    before = life.status()
+    life.record.finished, life.record.end_reason = True, "NodeAffinity"
+    after = life.status()
+    assert (after["phase"], after["reason"]) == ("Failed", "NodeAffinity")
+    patch = status_patch(before, after)
+    assert (patch["containerStatuses"], patch["initContainerStatuses"]) == (None, None)
