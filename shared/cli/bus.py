@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
 
+from shared.bus.connection import Connection, connect
 from shared.bus.server import ROUTE_USER, Routes, ServerConfig, write_configuration
 from shared.cli.cluster import Cluster, ClusterError
 from shared.identity.bus_users import ensure_users
@@ -23,6 +24,7 @@ from shared.settings import BusSettings
 
 CLIENT_PORT = 4222
 ROUTE_PORT = 6222
+REACH_LIMIT_S = 10.0
 
 Value = TypeVar("Value")
 
@@ -92,10 +94,24 @@ def configure(cluster: Cluster, users: Mapping[str, str]) -> list[str]:
 
 def run(coroutine: Coroutine[Any, Any, Value]) -> Value:
     """Run what talks to the bus, on the event loop that the services use."""
-    # which warns of every TLS connection that the other side closes
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(coroutine)
+
+
+@asynccontextmanager
+async def reach(settings: BusSettings, name: str) -> AsyncIterator[Connection]:
+    """A connection to the bus for a command that somebody waits for.
+
+    Raises:
+        ClusterError: nobody answers.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(REACH_LIMIT_S):
+                bus = await stack.enter_async_context(connect(settings, name))
+        except TimeoutError as exc:
+            raise ClusterError(f"the bus at {settings.url} does not answer; see `wherry status`") from exc
+        yield bus
 
 
 def admin(cluster: Cluster) -> BusSettings:

@@ -17,10 +17,9 @@ from typing import Any
 import uvloop
 import yaml
 
-from shared.bus.connection import connect
 from shared.bus.jetstream import JetStream
 from shared.cli import kinds, moments
-from shared.cli.bus import admin
+from shared.cli.bus import admin, reach
 from shared.cli.client import ApiSession
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.cli.differences import bare, differences
@@ -207,12 +206,12 @@ def _kind(cluster: Cluster, word: str) -> Kind:
 
 
 async def _revisions(cluster: Cluster, kind: Kind, args: argparse.Namespace) -> list[Record]:
-    async with connect(admin(cluster), "wherry history") as bus:
+    async with reach(admin(cluster), "wherry history") as bus:
         return await History(bus, Cache()).revisions(_ref(kind, args))
 
 
 async def _two(cluster: Cluster, kind: Kind, args: argparse.Namespace) -> tuple[Record | None, Record | None]:
-    async with connect(admin(cluster), "wherry diff") as bus:
+    async with reach(admin(cluster), "wherry diff") as bus:
         floor = (await floors.read(JetStream(bus))).revision
         records = await History(bus, Cache()).revisions(_ref(kind, args))
         if not records:
@@ -229,7 +228,7 @@ async def _two(cluster: Cluster, kind: Kind, args: argparse.Namespace) -> tuple[
 
 
 async def _revision_at(cluster: Cluster, moment: float) -> int:
-    async with connect(admin(cluster), "wherry get") as bus:
+    async with reach(admin(cluster), "wherry get") as bus:
         return await revision_at(bus, moment)
 
 

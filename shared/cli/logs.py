@@ -20,11 +20,10 @@ from typing import Any
 
 import msgspec
 
-from shared.bus.connection import connect
 from shared.bus.consumer import Delivery, PullConsumer
 from shared.bus.jetstream import NO_MESSAGE, JetStream
 from shared.cli import durations
-from shared.cli.bus import admin
+from shared.cli.bus import admin, reach
 from shared.cli.cluster import Cluster, ClusterError, data_directory, existing
 from shared.errors import BrokerError, BusTimeout, Disconnected, NoResponders
 from shared.events.subjects import token
@@ -151,7 +150,7 @@ def show(args: argparse.Namespace) -> int:
 
 async def read(settings: BusSettings, query: Query, out: Any) -> None:
     """Print what the query asks for; with `follow` until cancelled."""
-    async with connect(settings, "wherry logs") as bus:
+    async with reach(settings, "wherry logs") as bus:
         jetstream = JetStream(bus)
         start = await first_sequence(jetstream, query.since)
         printer = Printer(query, out, {} if query.tail >= 0 else None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -50,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can act on are one sentence on standard error and exit code 1."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     args = parser(words[0] if words else "").parse_args(words)
-    # it warns of every TLS connection that ends
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
         return int(args.func(args))
     except WherryError as exc:

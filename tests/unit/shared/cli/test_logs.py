@@ -6,10 +6,20 @@ import io
 import json
 
 import msgspec
+import pytest
 
 from shared.bus.consumer import Delivery
-from shared.cli import logs
+from shared.cli import bus, logs
+from shared.cli.cluster import ClusterError
 from shared.cli.logs import Printer, Query
+from shared.settings import BusSettings
+from tests.fakes.nats import free_port
+
+
+async def test_a_bus_that_does_not_answer_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "REACH_LIMIT_S", 0.05)
+    with pytest.raises(ClusterError, match=r"the bus at .* does not answer; see `wherry status`"):
+        await logs.read(BusSettings(f"nats://127.0.0.1:{free_port()}", "admin", ""), Query([">"]), io.StringIO())
 
 
 def test_a_filter_names_what_is_given() -> None:
