@@ -32,7 +32,7 @@ REST_FACTOR = 4
 """...this many times as long, so that one large object takes at most a fifth of a core..."""
 LONGEST_REST = 0.5
 """...but never longer than this many seconds."""
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 300.0
 """Seconds after which a plan for later is made anew: timers stand still while the machine sleeps, and the wall clock
 that a plan reckons with may be set."""
 MOST_UNSEEN = 1024

@@ -83,7 +83,7 @@ async def test_writes_for_keys_that_never_come_back_are_not_remembered_for_ever(
         assert len(found._unseen) < 16
 
 
-async def test_a_plan_for_the_far_future_is_made_anew_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plan_for_the_far_future_is_made_anew_before_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LONGEST_WAIT", 0.01)
     reconciler = Planned(job=Plan((), 86_400.0))
     async with running(reconciler, World()):
