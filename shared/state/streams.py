@@ -175,9 +175,9 @@ async def _report(jetstream: JetStream, missing: Sequence[str]) -> None:
         # what describes a stream on the disk, and may be what was damaged, is written again only when it changes
         for description in ("declared anew", ""):
             await jetstream.api(f"STREAM.UPDATE.{name}", {**config, "description": description})
-        log.error(
-            "stream %s was missing and is declared anew, with %d messages: if it was there before, its files are "
-            "damaged, and the log of nats-server tells how",
+        log.warning(
+            "stream %s was missing and is declared anew, with %d messages; if the cluster was neither restored nor its "
+            "bus moved, files are damaged, and the log of nats-server tells which",
             name,
             kept,
         )
