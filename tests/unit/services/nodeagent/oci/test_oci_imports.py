@@ -5,21 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-COSTLY = [
-    "argparse",
-    "asyncio",
-    "dataclasses",
-    "enum",
-    "inspect",
-    "json",
-    "logging",
-    "re",
-    "selectors",
-    "signal",
-    "socket",
-    "subprocess",
-    "typing",
-]
+COSTLY = {"argparse", "asyncio", "dataclasses", "enum", "inspect", "json", "logging", "re", "selectors", "signal"}
+COSTLY |= {"socket", "subprocess", "typing"}
 PROGRAM = """
 import sys
 from services.nodeagent.oci import __main__, creation, lifecycle, main
