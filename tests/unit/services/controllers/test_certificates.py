@@ -27,7 +27,8 @@ PARTS = {"O": NameOID.ORGANIZATION_NAME, "CN": NameOID.COMMON_NAME}
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return ensure_pki(tmp_path_factory.mktemp("pki"), addresses=["127.0.0.1"], names=["localhost"]).ca
+    made = ensure_pki(tmp_path_factory.mktemp("pki"), addresses=["127.0.0.1"], names=["localhost"])
+    return Authority.load(made.directory)
 
 
 def wish(subject: list[tuple[str, str]], names: list[x509.GeneralName] | None = None) -> str:
