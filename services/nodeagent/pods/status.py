@@ -34,7 +34,9 @@ def pod_status(
     # A phase that is an end never changes again, whoever set it.
     current = held["phase"] if held.get("phase") in ("Succeeded", "Failed") else phase(pod, record, inits, apps)
     by_name = {status["name"]: status for status in (*inits, *apps)}
-    known = list(previous.get("conditions") or ()) or list((pod.get("status") or {}).get("conditions") or ())
+    # those of others, the scheduler's for one, are in the object only
+    told = (*(held.get("conditions") or ()), *(previous.get("conditions") or ()))
+    known = list({condition["type"]: condition for condition in told}.values())
     status: dict[str, Any] = {
         "phase": current,
         "conditions": conditions(pod, record, current, by_name, known, stamp(now)),

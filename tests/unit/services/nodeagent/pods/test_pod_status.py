@@ -291,3 +291,11 @@ def test_a_pod_that_was_refused_has_no_containers_to_tell_of():
     assert (after["phase"], after["reason"]) == ("Failed", "NodeAffinity")
     patch = status_patch(before, after)
     assert (patch["containerStatuses"], patch["initContainerStatuses"]) == (None, None)
+
+
+def test_a_condition_of_the_scheduler_is_never_told_anew():
+    life = PodLife(pod(container("web")))
+    life.pod["status"] = {"conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "earlier"}]}
+    life.settle()
+    for _ in range(2):
+        assert "PodScheduled" not in [condition["type"] for condition in life.status()["conditions"]]
