@@ -14,11 +14,24 @@ ANNOTATION = "batch.kubernetes.io/job-completion-index"
 def parse(text: str | None) -> set[int]:
     """The indexes in the compressed form; malformed parts are left out."""
     found: set[int] = set()
+    for first, last in parse_runs(text):
+        found.update(range(first, last + 1))
+    return found
+
+
+def parse_runs(text: str | None, total: int | None = None) -> list[tuple[int, int]]:
+    """The first and last index of each run in the compressed form, cut off at `total`; malformed parts are left out."""
+    runs: list[tuple[int, int]] = []
     for part in (text or "").split(","):
         first, dash, last = part.partition("-")
-        if first.isdecimal() and (last.isdecimal() if dash else True):
-            found.update(range(int(first), int(last or first) + 1))
-    return found
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            continue
+        start, end = int(first), int(last or first)
+        if total is not None:
+            end = min(end, total - 1)
+        if start <= end:
+            runs.append((start, end))
+    return runs
 
 
 def render(indexes: Iterable[int]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from services.controllers import conditions, instants, pods
 from services.controllers.actions import Object
+from services.controllers.jobs import success
 from services.controllers.jobs.tracking import Tally
 from shared.objects import meta
 
@@ -65,6 +66,9 @@ def judge(job: Object, owned: Sequence[Object], counted: Tally, now: float) -> V
     left = deadline_in(job, now)
     if left is not None and left <= 0:
         return Verdict("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
+    matched = success.matched(job, counted.completed_indexes)
+    if matched:
+        return Verdict("SuccessCriteriaMet", "SuccessPolicy", matched)
     completions = job["spec"].get("completions")
     active = any(meta.pod_active(pod) for pod in owned)
     if completions is None:

@@ -9,63 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.controllers import instants
-from services.controllers.actions import Delete, Note, Together, Update
+from services.controllers.actions import Delete, Note, Together
 from services.controllers.jobs import failures, indexes, reconciler, tracking
-from services.controllers.jobs.step import Need, Situation, decide
 from services.controllers.jobs.tracking import FINALIZER
 from shared.objects import meta
-from tests.unit.services.controllers.objects import job, pod
-
-NOW = 1_800_000_000.0
-Object = dict[str, Any]
-
-
-def stored(status: Object | None = None, **spec: Any) -> Object:
-    defaults = {"parallelism": 1, "completions": 1, "backoffLimit": 6, **spec}
-    found = job(**{name: value for name, value in defaults.items() if value is not None})
-    found["metadata"] |= {"uid": "j", "generation": 1, "resourceVersion": "3"}
-    found["status"] = {"startTime": instants.text(NOW - 100), **(status or {})}
-    return found
-
-
-def member(
-    name: str, phase: str = "Running", *, counted: bool = False, index: int | None = None, age: float = 50
-) -> Object:
-    annotations = {} if index is None else {indexes.ANNOTATION: str(index)}
-    found = pod(name, uid=name, annotations=annotations, creationTimestamp=instants.text(NOW - age))
-    if not counted:
-        found["metadata"]["finalizers"] = [FINALIZER]
-    ready = str(phase == "Running")
-    found["status"] = {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}
-    if phase in ("Succeeded", "Failed"):
-        ended = {"exitCode": int(phase == "Failed"), "finishedAt": instants.text(NOW - age)}
-        found["status"]["containerStatuses"] = [{"name": "main", "state": {"terminated": ended}}]
-    return found
-
-
-def step(obj: Object, *pods: Object, now: float = NOW) -> tuple[Any, Need]:
-    return decide(Situation(obj, pods, now))
-
-
-def status(obj: Object, *pods: Object, now: float = NOW) -> Object:
-    plan, _ = step(obj, *pods, now=now)
-    updates = [action for action in plan.actions if isinstance(action, Update)]
-    return updates[0].obj["status"] if updates else obj["status"]
-
-
-def condition(found: Object, kind: str) -> Object | None:
-    return meta.condition({"status": found}, kind)
-
-
-def released(obj: Object, *pods: Object) -> list[str]:
-    plan, _ = step(obj, *pods)
-    return [
-        action.ref.name
-        for group in plan.actions
-        if isinstance(group, Together)
-        for action in group.actions
-        if not isinstance(action, Delete)
-    ]
+from tests.unit.services.controllers.jobs import (
+    NOW,
+    Object,
+    condition,
+    exit_policy,
+    indexed,
+    member,
+    released,
+    status,
+    step,
+    stored,
+)
 
 
 def test_a_new_job_starts_its_clock_and_needs_pods() -> None:
@@ -215,10 +174,6 @@ def test_a_finished_job_goes_when_its_time_to_live_is_over() -> None:
     assert (delete.uid, delete.resource_version, delete.propagation) == ("j", "3", "Foreground")
 
 
-def indexed(**more: Any) -> Object:
-    return stored(more.pop("status", None), completionMode="Indexed", **{"completions": 4, "parallelism": 2, **more})
-
-
 def test_an_indexed_job_makes_the_first_missing_indexes() -> None:
     _, need = step(indexed(status={"completedIndexes": "0", "succeeded": 1}), member("a", index=1))
     assert need.indexes == (2,)
@@ -252,16 +207,12 @@ def test_a_pod_carries_the_labels_of_its_job() -> None:
     assert labels["batch.kubernetes.io/controller-uid"] == labels["controller-uid"] == "j"
 
 
-def policy(action: str) -> Object:
-    return {"rules": [{"action": action, "onExitCodes": {"operator": "In", "values": [1]}}]}
-
-
 def test_a_failure_policy_ends_the_job_or_looks_away() -> None:
-    failing = stored(podFailurePolicy=policy("FailJob"))
+    failing = stored(podFailurePolicy=exit_policy("FailJob"))
     found = condition(status(failing, member("a", "Failed")), "FailureTarget")
     assert found["reason"] == "PodFailurePolicy"
     assert "exit code 1" in found["message"]
-    ignoring = stored(podFailurePolicy=policy("Ignore"))
+    ignoring = stored(podFailurePolicy=exit_policy("Ignore"))
     assert status(ignoring, member("a", "Failed"))["uncountedTerminatedPods"] == {}
     assert released(ignoring, member("a", "Failed")) == ["a"]
 
