@@ -33,8 +33,13 @@ def pause(pods: Iterable[Object], now: float) -> float:
         failures += 1
     if failures == 0:
         return 0.0
+    return left(failures, finished_at(finished[-1]), now)
+
+
+def left(failures: int, last: float, now: float) -> float:
+    """Seconds until the next attempt after so many failures (1 or more), the last of them at `last`."""
     delay: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
-    return max(0.0, finished_at(finished[-1]) + delay - now)
+    return max(0.0, last + delay - now)
 
 
 def finished_at(pod: Object) -> float:

@@ -11,10 +11,10 @@ from shared.objects import meta
 ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
 
-def parse(text: str | None) -> set[int]:
-    """The indexes in the compressed form; malformed parts are left out."""
+def parse(text: str | None, total: int | None = None) -> set[int]:
+    """The indexes below `total` in the compressed form; malformed parts are left out."""
     found: set[int] = set()
-    for first, last in parse_runs(text):
+    for first, last in parse_runs(text, total):
         found.update(range(first, last + 1))
     return found
 

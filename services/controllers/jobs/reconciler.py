@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from services.controllers import pods
 from services.controllers.actions import NOTHING, Create, Key, Moment, Object, Plan, Together
@@ -67,8 +67,8 @@ def selector_of(job: Object) -> Object:
     return found
 
 
-def build(job: Object, name: str, index: int | None) -> Object:
-    """A pod of the Job; with an index its hostname, label, annotation and environment say which."""
+def build(job: Object, name: str, index: int | None, annotations: Mapping[str, str] | None = None) -> Object:
+    """A pod of the Job with these annotations; with an index its hostname, label and environment say which, too."""
     job_name = job["metadata"]["name"]
     prefix = f"{job_name}-" if index is None else f"{job_name}-{index}-"
     pod = pods.from_template(job["spec"]["template"], job, name, prefix)
@@ -76,6 +76,7 @@ def build(job: Object, name: str, index: int | None) -> Object:
     if not job["spec"].get("manualSelector"):
         uid = job["metadata"]["uid"]
         labels |= {UID_LABEL: uid, NAME_LABEL: job_name, "controller-uid": uid, "job-name": job_name}
+    pod["metadata"]["annotations"] |= annotations or {}
     pod["metadata"].setdefault("finalizers", []).append(tracking.FINALIZER)
     if index is None:
         return pod
@@ -97,5 +98,5 @@ def _build(job: Object, need: Need, view: View) -> list[Object]:
     made = []
     for index in need.indexes:
         name = fresh_pod_names(job, f"{prefix}{index}-", 1, view, str(index))[0]
-        made.append(build(job, name, index))
+        made.append(build(job, name, index, need.annotations.get(index)))
     return made

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.controllers import conditions, instants, pods, ranking
 from services.controllers.actions import Action, Delete, Note, Object, Plan, Together, Update, soonest
 from services.controllers.claims import ref_of
-from services.controllers.jobs import failures, indexes, tracking, verdict
-from services.controllers.jobs.tracking import Tally, is_indexed
+from services.controllers.jobs import counting, failures, indexes, judgement, retries, tracking, verdict
+from services.controllers.jobs.counting import Tally
+from services.controllers.jobs.tracking import is_indexed
 from services.controllers.jobs.verdict import INTERIM, Verdict
 from services.controllers.replicasets import BURST, deletion
 from shared.objects import meta
@@ -38,10 +39,11 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """How many pods to make (with these indexes if the Job is Indexed), and which to remove."""
+    """How many pods to make (with these indexes and annotations if the Job is Indexed), and which to remove."""
 
     create: int = 0
     indexes: tuple[int, ...] = ()
+    annotations: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     delete: tuple[Object, ...] = ()
     again_after: float | None = None
 
@@ -49,20 +51,24 @@ class Need:
 def decide(situation: Situation) -> tuple[Plan, Need]:
     """The actions of this step without the creations, and what is needed beyond them."""
     job, now = situation.job, situation.now
-    counted = tracking.tally(job, situation.pods)
-    found = None if verdict.is_finished(job) else verdict.judge(job, situation.pods, counted, now)
+    counted = counting.tally(job, situation.pods)
+    found = None if verdict.is_finished(job) else judgement.judge(job, situation.pods, counted, now)
     status, notes = status_of(situation, counted, found)
     actions: list[Action] = []
     if status != job.get("status", {}):
         actions.append(Update(ref_of(*JOBS, job), {**job, "status": status}, "status"))
     actions += notes
-    if counted.released:
-        actions.append(Together(tuple(tracking.release(pod) for pod in counted.released)))
     need = need_of(situation, counted, found)
+    released = list(counted.released)
+    if found is None and not verdict.is_finished(job):
+        # what goes while the Job goes on (it is suspended, or asks for fewer) has not failed, so it is never counted
+        released += [pod for pod in need.delete if tracking.has_finalizer(pod)]
+    if released:
+        actions.append(Together(tuple(tracking.release(pod) for pod in released)))
     if need.delete:
         actions.append(Together(tuple(deletion(pod, job) for pod in need.delete)))
     expiry = expire(job, now)
-    again_after = soonest(need.again_after, verdict.deadline_in(job, now) if found is None else None)
+    again_after = soonest(need.again_after, judgement.deadline_in(job, now) if found is None else None)
     if isinstance(expiry, Delete):
         actions.append(expiry)
     else:
@@ -88,15 +94,25 @@ def need_of(situation: Situation, counted: Tally, found: Verdict | None) -> Need
     create = min(BURST, wanted - places)
     if create <= 0:
         return Need()
-    wait = failures.pause(situation.pods, situation.now)
-    if wait > 0:
-        return Need(again_after=wait)
+    if retries.limit(job) is None:
+        wait = failures.pause(situation.pods, situation.now)
+        if wait > 0:
+            return Need(again_after=wait)
     if not is_indexed(job):
         return Need(create=create)
+    return _need_indexes(situation, counted, create)
+
+
+def _need_indexes(situation: Situation, counted: Tally, create: int) -> Need:
+    """The first `create` indexes that are missing, but for those that have to wait after a failure of their own."""
+    job = situation.job
     holding = [pod for pod in situation.pods if _holds_index(job, pod)]
-    taken = counted.completed_indexes | {index for pod in holding if (index := indexes.of_pod(pod)) is not None}
+    taken = {index for pod in holding if (index := indexes.of_pod(pod)) is not None}
+    taken |= counted.completed_indexes | counted.failed_indexes
     free = indexes.missing(int(job["spec"].get("completions", 0)), taken, create)
-    return Need(create=len(free), indexes=tuple(free))
+    ready, wait = retries.due(free, counted.replaced, situation.now)
+    notes = {index: retries.next_annotations(job, counted.replaced.get(index)) for index in ready}
+    return Need(create=len(ready), indexes=tuple(ready), annotations=notes, again_after=wait)
 
 
 def status_of(situation: Situation, counted: Tally, found: Verdict | None) -> tuple[Object, list[Action]]:
@@ -132,6 +148,8 @@ def status_of(situation: Situation, counted: Tally, found: Verdict | None) -> tu
     status["uncountedTerminatedPods"] = counted.uncounted()
     if counted.completed_indexes:
         status["completedIndexes"] = indexes.render(counted.completed_indexes)
+    if retries.limit(job) is not None:
+        status["failedIndexes"] = indexes.render(counted.failed_indexes)
     if current:
         status["conditions"] = current
     return status, notes

@@ -1,4 +1,4 @@
-"""When a Job is over, and what its conditions say about that.
+"""What the conditions of a Job say about its end.
 
 A verdict comes in two steps, as in Kubernetes: FailureTarget or SuccessCriteriaMet as soon as it is known, which ends
 the pods that still run, then Failed or Complete once no pod is left and all are counted.
@@ -6,14 +6,10 @@ the pods that still run, then Failed or Complete once no pod is left and all are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.controllers import conditions, instants, pods
+from services.controllers import conditions, instants
 from services.controllers.actions import Object
-from services.controllers.jobs import success
-from services.controllers.jobs.tracking import Tally
-from shared.objects import meta
 
 INTERIM = {"FailureTarget": "Failed", "SuccessCriteriaMet": "Complete"}
 
@@ -51,51 +47,3 @@ def earlier(job: Object) -> Verdict | None:
         if condition is not None and condition.get("status") == "True":
             return Verdict(kind, condition.get("reason", ""), condition.get("message", ""))
     return None
-
-
-def judge(job: Object, owned: Sequence[Object], counted: Tally, now: float) -> Verdict | None:
-    """The verdict that the counts amount to, None while the Job goes on."""
-    known = earlier(job)
-    if known is not None:
-        return known
-    if counted.verdict:
-        return Verdict("FailureTarget", "PodFailurePolicy", counted.verdict)
-    limit = int(job["spec"].get("backoffLimit", 6))
-    if counted.total_failed > limit or _restarts_exceed(job, owned, limit):
-        return Verdict("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
-    left = deadline_in(job, now)
-    if left is not None and left <= 0:
-        return Verdict("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
-    matched = success.matched(job, counted.completed_indexes)
-    if matched:
-        return Verdict("SuccessCriteriaMet", "SuccessPolicy", matched)
-    completions = job["spec"].get("completions")
-    active = any(meta.pod_active(pod) for pod in owned)
-    if completions is None:
-        enough = counted.total_succeeded > 0 and not active
-    else:
-        enough = counted.total_succeeded >= completions
-    if enough:
-        message = "Reached expected number of succeeded pods"
-        return Verdict("SuccessCriteriaMet", "CompletionsReached", message)
-    return None
-
-
-def deadline_in(job: Object, now: float) -> float | None:
-    """Seconds until activeDeadlineSeconds is over, None if there is none or the clock does not run."""
-    limit, start = job["spec"].get("activeDeadlineSeconds"), job.get("status", {}).get("startTime")
-    if limit is None or not start or job["spec"].get("suspend"):
-        return None
-    return instants.remaining(start, limit, now)
-
-
-def _restarts_exceed(job: Object, owned: Sequence[Object], limit: int) -> bool:
-    if job["spec"]["template"]["spec"].get("restartPolicy") != "OnFailure":
-        return False
-    running = [pod for pod in owned if meta.pod_phase(pod) in ("Running", "Pending")]
-    restarts = sum(pods.restarts(pod) + _init_restarts(pod) for pod in running)
-    return restarts > 0 if limit == 0 else restarts >= limit
-
-
-def _init_restarts(pod: Object) -> int:
-    return sum(entry.get("restartCount", 0) for entry in pod.get("status", {}).get("initContainerStatuses") or ())

@@ -74,10 +74,6 @@ def test_a_pod_that_is_deleted_while_it_runs_counts_as_failed() -> None:
     ending = member("a")
     ending["metadata"]["deletionTimestamp"] = instants.text(NOW)
     assert status(stored(), ending)["uncountedTerminatedPods"] == {"failed": ["a"]}
-    patient = stored(podReplacementPolicy="Failed")
-    assert status(patient, ending)["uncountedTerminatedPods"] == {}
-    _, need = step(patient, ending)
-    assert need.create == 0
 
 
 def test_completion_waits_until_every_pod_is_counted() -> None:
@@ -233,6 +229,11 @@ def test_compressed_indexes_come_back_as_they_were(found: set[int]) -> None:
 def test_runs_of_indexes_are_compressed() -> None:
     assert indexes.render([0, 1, 3, 4, 5, 9]) == "0,1,3-5,9"
     assert indexes.parse("1,3-5,x,7-") == {1, 3, 4, 5}
+
+
+def test_indexes_beyond_the_completions_are_left_out() -> None:
+    found = status(indexed(status={"completedIndexes": "0,2-2000000000"}))
+    assert (found["completedIndexes"], found["succeeded"]) == ("0,2,3", 3)
 
 
 def test_the_finalizer_comes_off_by_its_name_and_the_pods_uid() -> None:
