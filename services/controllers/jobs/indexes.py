@@ -24,9 +24,9 @@ def parse_runs(text: str | None, total: int | None = None) -> list[tuple[int, in
     runs: list[tuple[int, int]] = []
     for part in (text or "").split(","):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        start, end = number(first), number(last if dash else first)
+        if start is None or end is None:
             continue
-        start, end = int(first), int(last or first)
         if total is not None:
             end = min(end, total - 1)
         if start <= end:
@@ -42,10 +42,15 @@ def render(indexes: Iterable[int]) -> str:
     return ",".join(parts)
 
 
+def number(text: str) -> int | None:
+    """An index of at most ten digits, more than any int32 has; users can write anything where it is read from."""
+    digits = text.lstrip("0") or text[:1]
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= 10 else None
+
+
 def of_pod(pod: Object) -> int | None:
     """The completion index of a pod, None if it has none."""
-    text = meta.annotations(pod).get(ANNOTATION, "")
-    return int(text) if text.isdecimal() else None
+    return number(meta.annotations(pod).get(ANNOTATION, ""))
 
 
 def missing(total: int, taken: set[int], wanted: int) -> list[int]:

@@ -97,10 +97,8 @@ def _index_to_count(job: Object, pod: Object) -> int | None:
 
 def _number(pod: Object, annotation: str) -> int:
     """The int32 in an annotation; users can write it, so what is absent or malformed is 0."""
-    text = meta.annotations(pod).get(annotation, "")
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(_MOST))):
-        return 0
-    return int(text) if int(text) <= _MOST else 0
+    found = indexes.number(meta.annotations(pod).get(annotation, ""))
+    return found if found is not None and found <= _MOST else 0
 
 
 def _order(pod: Object) -> tuple[int, float, str]:

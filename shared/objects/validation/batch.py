@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.objects import meta, selectors
-from shared.objects.validation import placement, pods
+from shared.objects.validation import indexed, placement, pods
 from shared.objects.validation.causes import Cause, invalid, not_negative, one_of, required, unsupported
 
 Object = Mapping[str, Any]
 
 _ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
-# limits of batch/validation
-_MOST_PARALLEL = 100_000
-_MOST_RULES = 20
 _UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
 _SUSPENDED_CHANGES = ("nodeSelector", "tolerations", "affinity", "schedulingGates")
 
@@ -38,7 +35,7 @@ def job_spec(spec: Object) -> list[Cause]:
     ):
         found += not_negative(f"spec.{key}", spec.get(key))
     found += _completion_mode(spec)
-    found += _success_policy(spec)
+    found += indexed.success_policy(spec)
     found += _replacement(spec)
     found += _failure_policy(spec)
     found += _template(spec)
@@ -49,57 +46,13 @@ def _completion_mode(spec: Object) -> list[Cause]:
     mode = spec.get("completionMode")
     found = one_of("spec.completionMode", mode, ("NonIndexed", "Indexed")) if mode is not None else []
     if mode == "Indexed":
-        found += _indexed(spec)
+        found += indexed.limits(spec)
     if mode != "Indexed":
         found += [
             invalid(f"spec.{key}", spec[key], "requires indexed completion mode")
             for key in ("backoffLimitPerIndex", "maxFailedIndexes")
             if spec.get(key) is not None
         ]
-    return found
-
-
-def _indexed(spec: Object) -> list[Cause]:
-    """What KEP-3850 (backoff limit per index) asks of an indexed job."""
-    found: list[Cause] = []
-    completions, failed = spec.get("completions"), spec.get("maxFailedIndexes")
-    if completions is None:
-        found.append(required("spec.completions", "when completion mode is Indexed"))
-    if (parallelism := spec.get("parallelism") or 0) > _MOST_PARALLEL:
-        text = f"must be less than or equal to {_MOST_PARALLEL} when completion mode is Indexed"
-        found.append(invalid("spec.parallelism", parallelism, text))
-    if failed is None:
-        return found
-    if spec.get("backoffLimitPerIndex") is None:
-        found.append(required("spec.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
-    if completions is not None and failed > completions:
-        found.append(invalid("spec.maxFailedIndexes", failed, "must be less than or equal to completions"))
-    return found
-
-
-def _success_policy(spec: Object) -> list[Cause]:
-    """KEP-3998: rules by which an indexed job may succeed before all of it has."""
-    policy, at = spec.get("successPolicy"), "spec.successPolicy"
-    if policy is None:
-        return []
-    if spec.get("completionMode") != "Indexed":
-        return [invalid(at, policy, "requires indexed completion mode")]
-    rules = policy.get("rules") or []
-    found = [] if rules else [required(f"{at}.rules", "at least one rules must be specified")]
-    if len(rules) > _MOST_RULES:
-        found.append(
-            Cause("FieldValueTooMany", f"Too many: {len(rules)}: must have at most {_MOST_RULES} items", f"{at}.rules")
-        )
-    for index, rule in enumerate(rules):
-        count = rule.get("succeededCount")
-        if count is None and rule.get("succeededIndexes") is None:
-            text = "at least one of succeededCount or succeededIndexes must be specified"
-            found.append(required(f"{at}.rules[{index}]", text))
-        if count is not None:
-            found += not_negative(f"{at}.rules[{index}].succeededCount", count)
-            if spec.get("completions") is not None and count > spec["completions"]:
-                text = f"must be less than or equal to {spec['completions']} (the number of specified completions)"
-                found.append(invalid(f"{at}.rules[{index}].succeededCount", count, text))
     return found
 
 
@@ -150,6 +103,8 @@ def _failure_policy(spec: Object) -> list[Cause]:
     for index, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or ()):
         at = f"spec.podFailurePolicy.rules[{index}]"
         found += one_of(f"{at}.action", rule.get("action", ""), _ACTIONS)
+        if rule.get("action") == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+            found.append(invalid(f"{at}.action", "FailIndex", "requires the backoffLimitPerIndex to be set"))
         given = [key for key in ("onExitCodes", "onPodConditions") if rule.get(key)]
         if len(given) != 1:
             many = "specifying both OnExitCodes and OnPodConditions is not supported"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.controllers.daemonsets.nodes import node_of
+from services.controllers.jobs import indexes
 from shared.errors import Forbidden
 from shared.objects import meta
 from tests.unit.services.controllers.cluster import Lease, Leases, controllers, settled, until
@@ -235,6 +236,53 @@ async def test_a_job_counts_once_whatever_crashes(writes: int) -> None:
     assert status["succeeded"] == 3
     assert len(world.every("", "pods")) == 3
     assert meta.condition({"status": status}, "Complete") is not None
+
+
+@pytest.mark.parametrize("writes", range(0, 8, 2))
+async def test_an_index_has_as_many_attempts_as_it_may_whatever_crashes(writes: int) -> None:
+    world = World()
+    world.put(job(completionMode="Indexed", completions=2, parallelism=2, backoffLimit=100, backoffLimitPerIndex=2))
+    attempts = 0
+    for round_ in range(5):
+        world.writes_left = writes if round_ else None
+        async with controllers(world):
+            await settled(world)
+        world.writes_left = None
+        async with controllers(world):
+            await settled(world)
+        for pod in pods_of(world):
+            if meta.pod_finished(pod):
+                continue
+            hopeless = meta.annotations(pod)[indexes.ANNOTATION] == "1"
+            attempts += hopeless
+            world.run(pod)
+            world.finish(world.get("", "pods", *meta.key(pod)), "Failed" if hopeless else "Succeeded", int(hopeless))
+        world.now += 60
+    status = world.get("batch", "jobs", "shop", "sum")["status"]
+    assert attempts == 3
+    assert (status["completedIndexes"], status["failedIndexes"], status["failed"]) == ("0", "1", 3)
+    assert meta.condition({"status": status}, "Failed")["reason"] == "FailedIndexes"
+    assert not any(pod["metadata"].get("finalizers") for pod in world.every("", "pods"))
+
+
+async def test_the_success_of_the_leader_completes_a_job_and_ends_its_workers() -> None:
+    world = World()
+    policy = {"rules": [{"succeededIndexes": "0"}]}
+    world.put(job(completionMode="Indexed", completions=3, parallelism=3, successPolicy=policy))
+    async with controllers(world):
+        await settled(world)
+        for pod in pods_of(world):
+            world.run(pod)
+            if meta.annotations(pod)[indexes.ANNOTATION] == "0":
+                world.finish(world.get("", "pods", *meta.key(pod)), "Succeeded")
+        await settled(world)
+        assert meta.condition(world.get("batch", "jobs", "shop", "sum"), "Complete") is None
+        world.confirm()
+        await settled(world)
+    found = world.get("batch", "jobs", "shop", "sum")
+    assert meta.condition(found, "Complete")["reason"] == "SuccessPolicy"
+    assert found["status"]["completedIndexes"] == "0"
+    assert len(world.every("", "pods")) == 1
 
 
 async def test_deleting_a_deployment_takes_everything_below_with_it() -> None:

@@ -228,7 +228,8 @@ def test_compressed_indexes_come_back_as_they_were(found: set[int]) -> None:
 
 def test_runs_of_indexes_are_compressed() -> None:
     assert indexes.render([0, 1, 3, 4, 5, 9]) == "0,1,3-5,9"
-    assert indexes.parse("1,3-5,x,7-") == {1, 3, 4, 5}
+    assert indexes.parse(f"1,3-5,x,7-,{'9' * 5000},8-²,{'0' * 5000}7") == {1, 3, 4, 5, 7}
+    assert indexes.parse("0,00,") == {0}
 
 
 def test_indexes_beyond_the_completions_are_left_out() -> None:

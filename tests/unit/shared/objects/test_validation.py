@@ -451,6 +451,42 @@ def job(policy: str = "Never", **spec: Any) -> dict[str, Any]:
         ),
         (
             job(
+                completionMode="Indexed",
+                completions=4,
+                successPolicy={
+                    "rules": [
+                        {"succeededIndexes": "0,2-3", "succeededCount": 3},
+                        {"succeededIndexes": "0,2-3", "succeededCount": 4},
+                        {"succeededIndexes": "4"},
+                        {"succeededIndexes": "2,1"},
+                        {"succeededIndexes": "1-x"},
+                        {"succeededIndexes": "1-2-3"},
+                        {"succeededIndexes": "0-" + "9" * 5000},
+                        {"succeededIndexes": "0" * 70_000},
+                        {"succeededIndexes": "0" * 5_000, "succeededCount": 1},
+                    ]
+                },
+            ),
+            {
+                ("Invalid", "spec.successPolicy.rules[1].succeededCount"),
+                *(("Invalid", f"spec.successPolicy.rules[{number}].succeededIndexes") for number in range(2, 7)),
+                ("TooLong", "spec.successPolicy.rules[7].succeededIndexes"),
+            },
+        ),
+        (
+            job(podFailurePolicy={"rules": [{"action": "FailIndex", "onPodConditions": [{"type": "Ready"}]}]}),
+            {("Invalid", "spec.podFailurePolicy.rules[0].action")},
+        ),
+        (
+            job(completionMode="Indexed", completions=100_001, parallelism=10_001, backoffLimitPerIndex=1),
+            {("Required", "spec.maxFailedIndexes"), ("Invalid", "spec.parallelism")},
+        ),
+        (
+            job(completionMode="Indexed", completions=100_001, backoffLimitPerIndex=1, maxFailedIndexes=10_001),
+            {("Invalid", "spec.maxFailedIndexes")},
+        ),
+        (
+            job(
                 podReplacementPolicy="TerminatingOrFailed",
                 podFailurePolicy={"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]},
             ),
