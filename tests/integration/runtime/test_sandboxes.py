@@ -70,7 +70,7 @@ async def test_host_pid_and_host_ipc_are_the_hosts(node: Node) -> None:
     assert {kind for kind in own if own[kind] == container[kind]} == {"ipc", "pid"}
     await node.runtime.signal("c", 9)
     await node.exit_of("c")
-    assert node.groups.processes("/pods/burstable/pod") == []
+    await eventually(lambda: node.groups.processes("/pods/burstable/pod") == [], "the end of what it had started")
 
 
 @both_ways()
