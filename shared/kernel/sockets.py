@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import _socket
 import struct
-from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET
+from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET
+
+__all__ = ["MSG_DONTWAIT", "Base", "Socket", "pair", "receive", "send_fd", "sethostname"]
 
 Base = _socket.socket
 sethostname = _socket.sethostname

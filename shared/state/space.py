@@ -16,8 +16,10 @@ from shared.errors import StorageFull
 
 RESERVE_BYTES = 256 << 20
 RESERVE_SHARE = 0.05
-# the answer of statvfs(2) is good for this long
+# the answer of statvfs(2) is good for this long if it tells of so many times the reserve: a fast writer fills what is left
+# of a small disk in less
 FRESH_S = 0.5
+AMPLE = 10
 
 
 def reserve(total: int) -> int:
@@ -38,7 +40,7 @@ class Space:
     def check(self) -> None:
         """StorageFull if less than the reserve is free."""
         now = self._now()
-        if now - self._measured >= FRESH_S:
+        if now - self._measured >= FRESH_S or self._free < AMPLE * self._reserve:
             self._measured = now
             self._measure()
         if self._free < self._reserve:

@@ -225,6 +225,8 @@ def _spawn_below(job: init.Job, flags: int, birth: int, parent: Socket, child: S
     """Give birth in a user namespace that exists: new namespaces belong to it only if they are made from inside, so
     that a process goes in, gives birth there, says to whom and ends; this one becomes the parent then."""
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    # not by the channel: who is born may say something there first
+    heard, told = os.pipe()
 
     def stage(channel: launch.Channel) -> None:
         kinds = (("pid", syscalls.CLONE_NEWPID), ("user", syscalls.CLONE_NEWUSER))
@@ -236,7 +238,7 @@ def _spawn_below(job: init.Job, flags: int, birth: int, parent: Socket, child: S
         pid, _pidfd = syscalls.clone(flags, cgroup_fd=birth)
         if pid == 0:
             launch.run(lambda inner: init.run(job, inner), child)
-        channel.tell({"born": pid})
+        os.write(told, str(pid).encode())
         os._exit(0)
 
     pid, pidfd = syscalls.clone(0)
@@ -244,10 +246,20 @@ def _spawn_below(job: init.Job, flags: int, birth: int, parent: Socket, child: S
         launch.run(stage, child)
     os.close(pidfd)
     os.waitpid(pid, 0)
-    first = quickjson.loads(parent.recv(8192) or b'{"error":"the process that joined the user namespace was killed"}')
-    if "error" in first:
-        raise RuntimeFailure(first["error"])
-    return int(first["born"])
+    os.set_blocking(heard, False)
+    try:
+        born = os.read(heard, 32)
+    except BlockingIOError:  # it was killed in between, and who was born still has the other end
+        born = b""
+    finally:
+        os.close(heard)
+        os.close(told)
+    if not born:
+        said = parent.recv(8192) or b"{}"
+        raise RuntimeFailure(
+            quickjson.loads(said).get("error", "the process that joined the user namespace was killed")
+        )
+    return int(born)
 
 
 def failure_of(channel: sockets.Base) -> str:

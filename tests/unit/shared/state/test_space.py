@@ -21,7 +21,7 @@ def test_the_reserve_is_a_share_of_a_small_disk_and_bounded_on_a_large_one() -> 
 def test_less_than_the_reserve_refuses_and_space_that_returns_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free, clock = [1000], [0.0]
+    free, clock = [10_000], [0.0]
     monkeypatch.setattr(
         os, "statvfs", lambda path: SimpleNamespace(f_bavail=free[0], f_frsize=1 << 20, f_blocks=100_000)
     )
@@ -34,8 +34,21 @@ def test_less_than_the_reserve_refuses_and_space_that_returns_is_noticed(
     with pytest.raises(StorageFull, match="100 MiB of free space, less than the reserve of 256 MiB"):
         watched.check()
     free[0] = 300
-    clock[0] += space.FRESH_S
     watched.check()
+
+
+def test_a_disk_with_little_more_than_the_reserve_is_measured_at_every_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [300]
+    monkeypatch.setattr(
+        os, "statvfs", lambda path: SimpleNamespace(f_bavail=free[0], f_frsize=1 << 20, f_blocks=100_000)
+    )
+    watched = Space(tmp_path, lambda: 0.0)
+    watched.check()
+    free[0] = 255
+    with pytest.raises(StorageFull):
+        watched.check()
 
 
 def test_a_store_on_another_machine_is_not_watched(tmp_path: Path) -> None:
