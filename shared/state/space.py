@@ -16,8 +16,8 @@ from shared.errors import StorageFull
 
 RESERVE_BYTES = 256 << 20
 RESERVE_SHARE = 0.05
-# the answer of statvfs(2) is good for this long if it tells of so many times the reserve: a fast writer fills what is left
-# of a small disk in less
+# the answer of statvfs(2) is good for this long if it tells of so many times the reserve: a fast writer fills what is
+# left of a small disk in less
 FRESH_S = 0.5
 AMPLE = 10
 
