@@ -30,7 +30,7 @@ test: $(VENV)/.dev tools
 	$(VENV)/bin/python -m tests
 
 test-vm: $(VENV)/.dev tools
-	$(VENV)/bin/pytest tests/vm
+	WHERRY_TEST_VM_CLUSTER=1 $(VENV)/bin/pytest tests/vm
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

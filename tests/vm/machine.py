@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ SLOWNESS = 20
 LIMIT_S = 1800.0
 # Nehalem: what Debian's programs need and nothing that is costly to emulate
 OPTIONS = (
-    *("-M", "pc", "-cpu", "Nehalem-v1", "-accel", "tcg,thread=single", "-smp", "2", "-m", "2048"),
+    *("-M", "pc", "-cpu", "Nehalem-v1", "-accel", "tcg,thread=single", "-m", "2048"),
     *("-nic", "none", "-display", "none", "-no-reboot"),
 )
 PARAMETERS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check cgroup_no_v1=all psi=1 rdinit=/init"
@@ -38,6 +39,17 @@ PARAMETERS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_chec
 # directories (usrmerge)
 WITH_PACKAGES = f"tar -C {PACKAGES} -c . | tar -C / -x --keep-directory-symlink; ldconfig"
 SYSTEMD = "systemd.unit=vm.service systemd.show_status=0"
+# as a machine boots that has services; what the guest has no use for is left out
+BOOT = (
+    "systemd.unit=multi-user.target systemd.wants=vm.service systemd.show_status=0 fsck.mode=skip "
+    "systemd.mask=systemd-udevd.service systemd.mask=systemd-udev-trigger.service systemd.mask=systemd-logind.service "
+    "systemd.mask=systemd-journal-flush.service systemd.mask=getty.target systemd.mask=systemd-timesyncd.service "
+    "systemd.mask=dbus.socket systemd.mask=dbus.service"
+)
+DISK_BYTES = 2 << 30
+# what the guest writes into its control directory when its power is to fail
+CUT = "cut"
+CUT_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +93,43 @@ class Machine:
         self._archive.write_bytes(initramfs.build(self._modules, HERE / "init", Path(shutil.which("busybox") or "")))
         _compile()
 
-    def run(self, name: str, command: str, *, systemd: bool = False, limit_s: float = LIMIT_S) -> Outcome:
-        """Run a shell script as root in a fresh guest."""
+    def disk(self, name: str) -> Path:
+        """An empty disk with a file system, for guests one after another."""
+        path = self._directory / f"{name}.disk"
+        with path.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        subprocess.run(["mkfs.ext4", "-q", "-O", "^metadata_csum", str(path)], check=True)
+        return path
+
+    def run(
+        self, name: str, command: str, *, systemd: bool = False, disk: Path | None = None, limit_s: float = LIMIT_S
+    ) -> Outcome:
+        """Run a shell script as root in a fresh guest.
+
+        With `systemd` it is a unit, and the only one. With a `disk` too, the machine boots as one does that has
+        services: /var/lib/wherry and /etc/systemd/system are on the disk.
+        """
         control = self._directory / name
         control.mkdir()
         (control / "command").write_text(command)
         (control / "tree").write_text(str(TREE))
         (control / "modules").write_text(str(self._modules))
         shutil.copy(HERE / "start", control)
+        parameters = PARAMETERS
         if systemd:
             (control / "systemd").touch()
+            parameters += f" {BOOT if disk else SYSTEMD}"
+        if disk:
+            (control / "disk").touch()
         try:
-            console = self._emulate(control, f"{PARAMETERS} {SYSTEMD}" if systemd else PARAMETERS, limit_s)
+            console = self._emulate(control, parameters, disk, limit_s)
             status = (control / "status").read_text().strip() if (control / "status").exists() else ""
             log = (control / "log").read_text(errors="replace") if (control / "log").exists() else ""
             return Outcome(int(status) if status else None, log, console)
         finally:
             shutil.rmtree(control)
 
-    def _emulate(self, control: Path, parameters: str, limit_s: float) -> str:
+    def _emulate(self, control: Path, parameters: str, disk: Path | None, limit_s: float) -> str:
         console = control / "console"
         argv = ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "10", "qemu-system-x86_64", *OPTIONS]
         argv += ["-kernel", str(self._kernel), "-initrd", str(self._archive), "-append", parameters]
@@ -107,17 +137,34 @@ class Machine:
             argv += ["-fsdev", f"local,id={tag},path={path},security_model=none,multidevs=remap{options}"]
             argv += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
         argv += ["-serial", f"file:{console}"]
+        if disk:
+            argv += ["-drive", f"file={disk},if=virtio,format=raw,cache=unsafe"]
+        # both are emulated in turns, so to many processes the second one is only a burden
+        argv += ["-smp", "1" if disk else "2"]
+        ended = threading.Event()
         with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu:
+
+            def cut() -> None:
+                while not ended.wait(CUT_INTERVAL_S):
+                    if (control / CUT).exists():
+                        qemu.kill()
+
+            power = threading.Thread(target=cut, name="power of the guest")
+            power.start()
             try:
                 said, _ = qemu.communicate(timeout=limit_s)
             except subprocess.TimeoutExpired:
                 said = f"vm: ended after {limit_s:g} s".encode()
             finally:
                 qemu.kill()
+                ended.set()
+                power.join()
         text = console.read_text(errors="replace") if console.exists() else ""
         return text + said.decode(errors="replace")
 
-    def python(self, name: str, *words: str, systemd: bool = False, before: str = "") -> Outcome:
+    def python(
+        self, name: str, *words: str, systemd: bool = False, disk: Path | None = None, before: str = ""
+    ) -> Outcome:
         """Run this Python with arguments in a guest, in the tree, `before` being shell lines run first."""
         command = f"""
 cd {TREE}
@@ -126,7 +173,7 @@ export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 WHERRY_TEST_SLOWNESS={SLOWNE
 {before}
 exec {shlex.join([sys.executable, *words])}
 """
-        return self.run(name, command, systemd=systemd)
+        return self.run(name, command, systemd=systemd, disk=disk)
 
     def pytest(self, name: str, *selection: str, systemd: bool = False, before: str = "") -> None:
         """Run tests in a guest, `before` being shell lines run first. The calling test fails with their output unless
