@@ -248,18 +248,18 @@ def _spawn_below(job: init.Job, flags: int, birth: int, parent: Socket, child: S
     os.waitpid(pid, 0)
     os.set_blocking(heard, False)
     try:
-        born = os.read(heard, 32)
-    except BlockingIOError:  # it was killed in between, and who was born still has the other end
-        born = b""
+        return int(os.read(heard, 32))
+    except BlockingIOError:
+        pass  # it has said nothing there, so it failed
     finally:
         os.close(heard)
         os.close(told)
-    if not born:
-        said = parent.recv(8192) or b"{}"
-        raise RuntimeFailure(
-            quickjson.loads(said).get("error", "the process that joined the user namespace was killed")
-        )
-    return int(born)
+    try:
+        # nobody is left who could still say something: waiting would be for ever
+        why = quickjson.loads(parent.recv(8192, sockets.MSG_DONTWAIT))["error"]
+    except BlockingIOError:
+        why = "the process that joined the user namespace was killed"
+    raise RuntimeFailure(why)
 
 
 def failure_of(channel: sockets.Base) -> str:
