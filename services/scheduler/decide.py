@@ -13,7 +13,7 @@ import numpy as np
 
 from services.scheduler.evaluation import Evaluation
 from services.scheduler.preemption import NOT_HELPFUL, Budget, Nomination, nominate
-from services.scheduler.snapshot import Key, Snapshot, standing
+from services.scheduler.snapshot import Demand, Key, Snapshot, standing
 from services.scheduler.volumes import IN_USE, NOTHING, VolumeView
 from shared.objects import volumebinding
 
@@ -64,9 +64,9 @@ def decide(
     exclusive: set[Key] = set()
     held = sorted(nominated, key=_priority)
 
-    def place(pod: Mapping[str, Any], node: str) -> None:
+    def place(pod: Mapping[str, Any], node: str, demand: Demand | None = None) -> None:
         if node in snapshot.nodes.rows:
-            placed = standing(snapshot.columns, pod, node)
+            placed = standing(snapshot.columns, pod, node, demand)
             snapshot.place(placed)
             for other in evaluations.values():
                 other.placed(placed)
@@ -96,7 +96,7 @@ def decide(
         if decision.node:
             exclusive.update(needs.alone)
         if decision.node or decision.nominated:
-            place(pod, decision.node or decision.nominated)
+            place(pod, decision.node or decision.nominated, evaluation.demand)
     return decisions
 
 

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from services.scheduler import selection
 from services.scheduler.domains import DomainCount, selector_matcher, term_matcher, with_pod_labels
-from services.scheduler.requests import CPU, MEMORY, PODS, host_ports, pod_requests, scored_requests
-from services.scheduler.snapshot import UNSCHEDULABLE_TAINT, Mask, PlacedPod, Snapshot
+from services.scheduler.requests import CPU, MEMORY, PODS
+from services.scheduler.snapshot import UNSCHEDULABLE_TAINT, Demand, Mask, PlacedPod, Snapshot
 from services.scheduler.volumes import NOTHING, Needs
 from shared.objects import tolerations
+from shared.objects.hostports import clash
 
 Scores = npt.NDArray[np.float64]
 Failure = tuple[str, Mask]
@@ -60,10 +61,9 @@ class Evaluation:
         self.labels = labels
         self.spec = spec
         self.namespaces = namespaces
-        self.requests = pod_requests(snapshot.columns, spec)
+        self.demand = Demand.of(snapshot.columns, spec)
+        self.requests, self.scored, self.ports = self.demand
         self.vector = snapshot.columns.vector(self.requests)
-        self.ports = host_ports(spec)
-        self.scored = scored_requests(self.requests, len(spec.get("containers", ())))
         self.selected = selection.required(snapshot.nodes, spec)
         self.volumes = volumes
         self.tolerated = np.ones(len(snapshot.nodes.names), dtype=bool)
@@ -197,7 +197,7 @@ class Evaluation:
         for node, pods in self.snapshot.placed.items():
             row = self.snapshot.nodes.rows.get(node)
             if row is not None:
-                mask[row] = any(_ports_clash(self.ports, pod.ports) for pod in pods.values() if pod.ports)
+                mask[row] = any(clash(self.ports, pod.ports) for pod in pods.values() if pod.ports)
         yield "node(s) didn't have free ports for the requested pod ports", mask
 
     def _neighbour_failures(self) -> Iterator[Failure]:
@@ -272,9 +272,3 @@ def _normalised(values: Scores) -> Scores:
         return np.zeros(len(values))
     stretched: Scores = (values - values.min()) / spread * 100
     return stretched
-
-
-def _ports_clash(one: frozenset[tuple[str, str, int]], other: frozenset[tuple[str, str, int]]) -> bool:
-    return any(
-        a[0] == b[0] and a[2] == b[2] and (a[1] == b[1] or "0.0.0.0" in (a[1], b[1])) for a in one for b in other
-    )

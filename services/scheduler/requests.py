@@ -6,7 +6,7 @@ core, everything else in its own unit (bytes, pieces).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -88,21 +88,6 @@ def scored_requests(requests: Mapping[int, int], containers: int) -> tuple[int, 
         requests.get(CPU) or UNSTATED_CPU_MILLI * containers,
         requests.get(MEMORY) or UNSTATED_MEMORY_BYTES * containers,
     )
-
-
-def host_ports(spec: Mapping[str, Any]) -> frozenset[tuple[str, str, int]]:
-    """(protocol, host IP, port) of every port that the pod takes on its node."""
-    return frozenset(
-        (port.get("protocol", "TCP"), port.get("hostIP") or "0.0.0.0", port["hostPort"])
-        for container in _all_containers(spec)
-        for port in container.get("ports", ())
-        if port.get("hostPort")
-    )
-
-
-def _all_containers(spec: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    yield from spec.get("containers", ())
-    yield from (c for c in spec.get("initContainers", ()) if c.get("restartPolicy") == "Always")
 
 
 def _requests(container: Mapping[str, Any]) -> Mapping[str, Any]:

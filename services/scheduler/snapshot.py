@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from services.scheduler.requests import Columns, host_ports, pod_requests, scored_requests
+from services.scheduler.requests import Columns, pod_requests, scored_requests
+from shared.objects.hostports import HostPort, host_ports
 
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]
@@ -203,18 +204,31 @@ def placed_pod(columns: Columns, pod: Mapping[str, Any]) -> PlacedPod | None:
     return standing(columns, pod, node)
 
 
-def standing(columns: Columns, pod: Mapping[str, Any], node: str) -> PlacedPod:
-    """The pod as it counts on `node`, whether it is there or only meant to be."""
+class Demand(NamedTuple):
+    """What a pod takes of its node, worked out of its specification; see PlacedPod."""
+
+    requests: Mapping[int, int]
+    scored: tuple[int, int]
+    ports: frozenset[HostPort]
+
+    @classmethod
+    def of(cls, columns: Columns, spec: Mapping[str, Any]) -> Demand:
+        requests = pod_requests(columns, spec)
+        return cls(requests, scored_requests(requests, len(spec.get("containers", ()))), host_ports(spec))
+
+
+def standing(columns: Columns, pod: Mapping[str, Any], node: str, demand: Demand | None = None) -> PlacedPod:
+    """The pod as it counts on `node`, whether it is there or only meant to be; `demand` is for who knows it already."""
     metadata, spec = pod["metadata"], pod["spec"]
-    requests = pod_requests(columns, spec)
+    requests, scored, ports = demand or Demand.of(columns, spec)
     return PlacedPod(
         namespace=metadata["namespace"],
         name=metadata["name"],
         node=node,
         labels=metadata.get("labels") or {},
         requests=requests,
-        scored=scored_requests(requests, len(spec.get("containers", ()))),
-        ports=host_ports(spec),
+        scored=scored,
+        ports=ports,
         deleting="deletionTimestamp" in metadata,
         anti_affinity=(spec.get("affinity") or {}).get("podAntiAffinity") or {},
         priority=spec.get("priority") or 0,

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.nodeagent.pods import apparmor, specs
 from shared.objects import quantities
+from shared.objects.hostports import clash, host_ports
 
 Rejection = tuple[str, str]
 
@@ -29,7 +30,6 @@ SAFE_SYSCTLS = frozenset(
         "net.ipv4.tcp_wmem",
     )
 )
-_ANY = "0.0.0.0"
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -40,8 +40,8 @@ def admit(
     present = list(others)
     if len(present) + 1 > int(allocatable["pods"]):
         return "OutOfpods", _message("pods", 1, len(present), int(allocatable["pods"]))
-    ports = _host_ports(pod)
-    if any(_clash(one, taken) for other in present if ports for taken in _host_ports(other) for one in ports):
+    ports = host_ports(pod["spec"])
+    if ports and any(clash(ports, host_ports(other["spec"])) for other in present):
         what = "node(s) didn't have free ports for the requested pod ports"
         return "NodePorts", f"Predicate NodePorts failed: {what}"
     for name in RESOURCES:
@@ -51,8 +51,8 @@ def admit(
         used = sum(request(other, name) for other in present)
         room = quantities.milli(allocatable[name])
         if used + requested > room:
-            unit = 1 if name == "cpu" else 1000  # thousandths of cores, but whole bytes
-            return f"OutOf{name}", _message(name, requested // unit, used // unit, room // unit)
+            amounts = (shown(name, amount) for amount in (requested, used, room))
+            return f"OutOf{name}", _message(name, *amounts)
     return None
 
 
@@ -97,15 +97,9 @@ def request(pod: Mapping[str, Any], name: str) -> int:
     return own + quantities.milli(str((pod["spec"].get("overhead") or {}).get(name, "0")))
 
 
-def _host_ports(pod: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """(protocol, host IP, port) of every port that the pod takes on its node."""
-    containers = [*specs.app_containers(pod), *(s for s in specs.init_containers(pod) if specs.is_sidecar(s))]
-    ports = (port for spec in containers for port in spec.get("ports") or () if port.get("hostPort"))
-    return [(port.get("protocol") or "TCP", port.get("hostIP") or _ANY, int(port["hostPort"])) for port in ports]
-
-
-def _clash(one: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
-    return one[0] == other[0] and one[2] == other[2] and (one[1] == other[1] or _ANY in (one[1], other[1]))
+def shown(name: str, milli: int) -> int:
+    """An amount as messages tell it: thousandths of cores, but whole bytes."""
+    return milli if name == "cpu" else milli // 1000
 
 
 def _request(spec: Mapping[str, Any], name: str) -> int:

@@ -48,15 +48,18 @@ def _failed(
     container.pull_backoff = container.pull_backoff.next(now, now)
     message = _message(reference, error)
     container.pull_failure = Failure(reason, message, now, now + container.pull_backoff.delay)
-    events: list[tuple[str, str, str]] = [("Warning", "Failed", f"Error: {reason}")]
+    events = [("Warning", "Failed", f"Error: {reason}")]
     if isinstance(error, InvalidReference):
-        events.insert(0, ("Warning", "InspectFailed", message))
+        events = [("Warning", "InspectFailed", message), *events]
     elif isinstance(error, ImageNeverPull):
-        events.insert(0, ("Warning", "ErrImageNeverPull", message))
+        events = [("Warning", "ErrImageNeverPull", message), *events]
     else:
-        events.insert(0, ("Warning", "Failed", f'Failed to pull image "{reference}": {message}'))
-        events.append(("Normal", "BackOff", f'Back-off pulling image "{reference}"'))
-        events.append(("Warning", "Failed", "Error: ImagePullBackOff"))
+        events = [
+            ("Warning", "Failed", f'Failed to pull image "{reference}": {message}'),
+            *events,
+            ("Normal", "BackOff", f'Back-off pulling image "{reference}"'),
+            ("Warning", "Failed", "Error: ImagePullBackOff"),
+        ]
     for kind, why, text in events:
         tools.events.pod(pod, kind, why, text, container.name)
 

@@ -49,8 +49,7 @@ def _refusal(tools: Facilities, pod: Mapping[str, Any]) -> tuple[str, str] | Non
     for name in ("memory", "cpu"):
         requested, capacity = admission.request(pod, name), quantities.milli(tools.node.allocatable[name])
         if requested > capacity:
-            unit = 1 if name == "cpu" else 1000
-            amounts = f"requested: {requested // unit}, capacity: {capacity // unit}"
+            amounts = f"requested: {admission.shown(name, requested)}, capacity: {admission.shown(name, capacity)}"
             return "Infeasible", f"Node didn't have enough capacity: {name}, {amounts}"
     together = tools.admit(pod)
     return None if together is None else ("Deferred", together[1])

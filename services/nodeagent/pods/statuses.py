@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from services.nodeagent import durations
 from services.nodeagent.pods import specs
 from services.nodeagent.pods.records import ERROR_SHOWN_S, ContainerRecord, Failure, Phase, PodRecord, Termination
 from services.nodeagent.pods.view import NO_RESULT, ProbeResult
@@ -17,15 +18,6 @@ _SHOWN_AS_BACKOFF = ("ErrImagePull", "RegistryUnavailable")
 def stamp(moment: float) -> str:
     """RFC 3339 in UTC with whole seconds, as in metav1.Time."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def duration(seconds: float) -> str:
-    """A whole number of seconds as Go prints a time.Duration: 40s, 1m20s, 5m0s."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{rest}s"
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
 def is_started(spec: Mapping[str, Any], container: ContainerRecord, result: ProbeResult) -> bool:
@@ -134,7 +126,7 @@ def waiting_reason(
             return _waiting(trouble.reason, trouble.message)
         until = container.backoff.until(ended)
         if now < until and _restarts(pod, spec, container):
-            delay = duration(container.backoff.delay)
+            delay = durations.text(int(container.backoff.delay))
             return _waiting(
                 "CrashLoopBackOff",
                 f"back-off {delay} restarting failed container={spec['name']} pod={specs.place(pod)}",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from services.nodeagent import durations
 from services.nodeagent.draining import drain
 from services.nodeagent.probes import grpc, http
 from services.nodeagent.runtime.sessions import ExecSession
@@ -82,7 +83,7 @@ class Prober:
             return await _tcp(action["tcpSocket"], target)
         if action.get("grpc"):
             service = action["grpc"].get("service") or ""
-            await grpc.check(target.address, int(action["grpc"]["port"]), service, seconds(timeout_s))
+            await grpc.check(target.address, int(action["grpc"]["port"]), service, durations.text(timeout_s))
             return Outcome(True)
         return Outcome(False, "missing probe handler")
 
@@ -107,20 +108,14 @@ class Prober:
     def _late(action: Mapping[str, Any], target: Target, timeout_s: float) -> str:
         if action.get("exec"):
             command = " ".join(action["exec"].get("command") or ())
-            return f'command timed out: "{command}" timed out after {seconds(timeout_s)}'
+            return f'command timed out: "{command}" timed out after {durations.text(timeout_s)}'
         if action.get("httpGet"):
             url = _url(action["httpGet"], target)
             return f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
         if action.get("grpc"):
-            return f"timeout: health rpc did not complete within {seconds(timeout_s)}"
+            return f"timeout: health rpc did not complete within {durations.text(timeout_s)}"
         tcp = action.get("tcpSocket") or {}
         return f"dial tcp {tcp.get('host') or target.address}:{target.port(tcp.get('port', 0))}: i/o timeout"
-
-
-def seconds(value: float) -> str:
-    """A time limit as Go prints a time.Duration below an hour: 1s, 1m30s."""
-    minutes, rest = divmod(value, 60)
-    return f"{int(minutes)}m{rest:g}s" if minutes else f"{rest:g}s"
 
 
 def _url(action: Mapping[str, Any], target: Target) -> str:
