@@ -17,6 +17,7 @@ from typing import Any
 
 from services.scheduler import metrics
 from services.scheduler.binding import Binding, bind
+from services.scheduler.conditions import condition
 from services.scheduler.decide import Decision, decide, nominated_node
 from services.scheduler.evicting import Evictions
 from services.scheduler.preemption import Budget
@@ -28,7 +29,7 @@ from shared.bus.connection import connect
 from shared.bus.recorder import EventRecorder
 from shared.errors import ApiError, BusError, StorageFull
 from shared.events.subjects import Ref, resource_filter
-from shared.objects import meta, times
+from shared.objects import meta
 from shared.objects.volumebinding import CLAIMS, CLASSES, SELECTED_NODE, VOLUMES
 from shared.service import Service
 from shared.state.cache import Cache, Change
@@ -199,17 +200,9 @@ class Scheduler:
         if told and nominated_node(pod) == decision.nominated:
             return
         namespace, name = decision.key
-        condition: dict[str, Any] = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": decision.message,
-            "lastProbeTime": None,
-            "lastTransitionTime": (before or {}).get("lastTransitionTime") or times.now(),
-        }
-        if generation := pod["metadata"].get("generation"):
-            condition["observedGeneration"] = generation
-        status = {"conditions": [condition], "nominatedNodeName": decision.nominated or None}
+        since = (before or {}).get("lastTransitionTime") or ""
+        why = condition(pod, "PodScheduled", "False", since, reason="Unschedulable", message=decision.message)
+        status = {"conditions": [why], "nominatedNodeName": decision.nominated or None}
         try:
             await self.api.patch(
                 f"/api/v1/namespaces/{namespace}/pods/{name}/status",

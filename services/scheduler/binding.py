@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.scheduler.conditions import condition
 from services.scheduler.decide import Decision
 from shared.errors import RevisionConflict
 from shared.events.envelope import Author
 from shared.events.subjects import Ref
-from shared.objects import meta, times
+from shared.objects import meta
 from shared.state.cache import Record
 from shared.state.log import StateLog, Write
 
@@ -64,8 +65,5 @@ def bound(pod: dict[str, Any], node: str) -> dict[str, Any]:
     status = pod.setdefault("status", {})
     status.pop("nominatedNodeName", None)
     conditions = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
-    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": times.now()}
-    if generation := pod["metadata"].get("generation"):
-        scheduled["observedGeneration"] = generation
-    status["conditions"] = [*conditions, scheduled]
+    status["conditions"] = [*conditions, condition(pod, "PodScheduled", "True")]
     return pod

@@ -9,12 +9,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.scheduler.conditions import condition
 from services.scheduler.snapshot import Key
 from shared.bus.api import ApiClient
 from shared.bus.recorder import EventRecorder
 from shared.errors import ApiError, BusError, NotFound
 from shared.events.subjects import Ref
-from shared.objects import times
 from shared.state.cache import Cache
 
 log = logging.getLogger(__name__)
@@ -49,16 +49,7 @@ class Evictions:
     async def _delete(self, victim: Mapping[str, Any]) -> None:
         metadata = victim["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
-        condition: dict[str, Any] = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "PreemptionByScheduler",
-            "message": TEXT,
-            "lastProbeTime": None,
-            "lastTransitionTime": times.now(),
-        }
-        if generation := metadata.get("generation"):
-            condition["observedGeneration"] = generation
-        body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}}
+        told = condition(victim, "DisruptionTarget", "True", reason="PreemptionByScheduler", message=TEXT)
+        body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [told]}}
         await self._api.patch(f"{path}/status", body, kind="strategic")
         await self._api.delete(path, {"preconditions": {"uid": metadata["uid"]}})
