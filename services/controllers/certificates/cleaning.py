@@ -6,13 +6,12 @@ Times are those of kube-controller-manager's csrcleaner.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
 
 from cryptography import x509
 
 from services.controllers import conditions, instants
 from services.controllers.actions import NOTHING, Delete, Key, Moment, Object, Plan
-from services.controllers.certificates.signing import REQUESTS
+from services.controllers.certificates.requests import REQUESTS, OfRequests
 from services.controllers.view import View
 from shared.events.subjects import Ref
 from shared.objects import meta
@@ -23,19 +22,11 @@ OPEN_SECONDS = 24 * 3600
 """How long one stays that nobody answered."""
 
 
-class CertificateCleaning:
-    """Keys are requests."""
+class CertificateCleaning(OfRequests):
+    """Deletes what is over."""
 
     name = "csrcleaner"
     workers = 1
-
-    def keys(self, view: View) -> Iterable[Key]:
-        """Every request."""
-        return [meta.key(one) for one in view.every(*REQUESTS)]
-
-    def affected(self, ref: Ref, obj: Object | None, previous: Object | None, view: View) -> Iterable[Key]:
-        """The request itself."""
-        return [("", ref.name)] if ref[:2] == REQUESTS and obj is not None else []
 
     def plan(self, key: Key, view: View, moment: Moment) -> Plan:
         """Delete the request, or wait until it is time to."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -16,34 +16,24 @@ from cryptography.x509.oid import NameOID
 from services.controllers import conditions, instants
 from services.controllers.actions import NOTHING, Key, Moment, Object, Plan, Update
 from services.controllers.certificates.issuing import alternative_names, issue
+from services.controllers.certificates.requests import REQUESTS, OfRequests
 from services.controllers.view import View
 from shared.events.subjects import Ref
 from shared.identity.pki import Authority
-from shared.objects import meta
+from shared.identity.users import NODE_PREFIX, NODES
 
-REQUESTS = ("certificates.k8s.io", "certificatesigningrequests")
-NODES = "system:nodes"
-NODE_PREFIX = "system:node:"
 SERVED_FORMS = {"DNS", "IP"}
 FORMS = {x509.DNSName: "DNS", x509.RFC822Name: "Email", x509.IPAddress: "IP", x509.UniformResourceIdentifier: "URI"}
 
 
-class CertificateSigning:
-    """Keys are requests."""
+class CertificateSigning(OfRequests):
+    """Signs what was approved."""
 
     name = "csrsigning"
     workers = 1
 
     def __init__(self, authority: Authority | None) -> None:
         self._authority = authority
-
-    def keys(self, view: View) -> Iterable[Key]:
-        """Every request."""
-        return [meta.key(one) for one in view.every(*REQUESTS)]
-
-    def affected(self, ref: Ref, obj: Object | None, previous: Object | None, view: View) -> Iterable[Key]:
-        """The request itself."""
-        return [("", ref.name)] if ref[:2] == REQUESTS and obj is not None else []
 
     def plan(self, key: Key, view: View, moment: Moment) -> Plan:
         """Sign the request, or say in a condition Failed why its signer does not."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from services.controllers.actions import Object
 from services.controllers.jobs import failures, indexes, retries, verdict
-from services.controllers.jobs.tracking import has_finalizer, is_failed, is_indexed
+from services.controllers.jobs.tracking import completions, has_finalizer, is_failed, is_indexed
 from shared.objects import meta
 
 LIMIT = 500
@@ -63,8 +63,8 @@ def tally(job: Object, pods: Sequence[Object]) -> Tally:
     """Take the next counting step."""
     status = job.get("status", {})
     result = Tally(int(status.get("succeeded", 0)), int(status.get("failed", 0)))
-    result.completed_indexes = indexes.parse(status.get("completedIndexes"), _total(job))
-    result.failed_indexes = indexes.parse(status.get("failedIndexes"), _total(job))
+    result.completed_indexes = indexes.parse(status.get("completedIndexes"), completions(job))
+    result.failed_indexes = indexes.parse(status.get("failedIndexes"), completions(job))
     stored = status.get("uncountedTerminatedPods") or {}
     held = {pod["metadata"]["uid"] for pod in pods if has_finalizer(pod)}
     for uid in stored.get("succeeded") or ():
@@ -96,10 +96,6 @@ def _note_indexes(job: Object, pods: Sequence[Object], result: Tally) -> None:
         result.replaced = retries.to_replace(job, pods, done | result.failed_indexes)
 
 
-def _total(job: Object) -> int:
-    return int(job["spec"].get("completions", 0))
-
-
 def _take(job: Object, pod: Object, known: set[str], result: Tally) -> None:
     uid, index = pod["metadata"]["uid"], indexes.of_pod(pod)
     if index is not None and result.replaced.get(index) is pod:
@@ -117,7 +113,7 @@ def _take(job: Object, pod: Object, known: set[str], result: Tally) -> None:
     if meta.pod_phase(pod) == "Succeeded":
         if not is_indexed(job):
             result.waiting_succeeded.append(uid)
-        elif index is not None and index < _total(job) and index not in result.failed_indexes:
+        elif index is not None and index < completions(job) and index not in result.failed_indexes:
             result.completed_indexes.add(index)
         result.released.append(pod)
     elif is_failed(job, pod):

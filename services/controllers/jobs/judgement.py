@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.controllers import instants, pods
 from services.controllers.actions import Object
-from services.controllers.jobs import retries, success, verdict
+from services.controllers.jobs import retries, success, tracking, verdict
 from services.controllers.jobs.counting import Tally
 from services.controllers.jobs.verdict import Verdict
 from shared.objects import meta
@@ -59,7 +59,7 @@ def _spoiled(job: Object, counted: Tally) -> Verdict | None:
     if most is not None and failed > most:
         message = "Job has exceeded the specified maximal number of failed indexes"
         return Verdict("FailureTarget", "MaxFailedIndexesExceeded", message)
-    if failed + counted.total_succeeded >= job["spec"].get("completions", 0):
+    if failed + counted.total_succeeded >= tracking.completions(job):
         return Verdict("FailureTarget", "FailedIndexes", "Job has failed indexes")
     return None
 

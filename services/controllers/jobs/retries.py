@@ -90,7 +90,7 @@ def attempts(pod: Object) -> int:
 def _index_to_count(job: Object, pod: Object) -> int | None:
     """The valid index of a pod that is not counted for good yet."""
     index = indexes.of_pod(pod)
-    if index is None or index >= int(job["spec"].get("completions", 0)) or not tracking.has_finalizer(pod):
+    if index is None or index >= tracking.completions(job) or not tracking.has_finalizer(pod):
         return None
     return index
 

@@ -109,7 +109,7 @@ def _need_indexes(situation: Situation, counted: Tally, create: int) -> Need:
     holding = [pod for pod in situation.pods if _holds_index(job, pod)]
     taken = {index for pod in holding if (index := indexes.of_pod(pod)) is not None}
     taken |= counted.completed_indexes | counted.failed_indexes
-    free = indexes.missing(int(job["spec"].get("completions", 0)), taken, create)
+    free = indexes.missing(tracking.completions(job), taken, create)
     ready, wait = retries.due(free, counted.replaced, situation.now)
     notes = {index: retries.next_annotations(job, counted.replaced.get(index)) for index in ready}
     return Need(create=len(ready), indexes=tuple(ready), annotations=notes, again_after=wait)
@@ -196,7 +196,7 @@ def _doubles(job: Object, counted: Tally, active: list[Object]) -> list[Object]:
         return []
     seen = set(counted.completed_indexes)
     found: list[Object] = []
-    total = int(job["spec"].get("completions", 0))
+    total = tracking.completions(job)
     for pod in sorted(active, key=lambda one: (one["metadata"].get("creationTimestamp", ""), one["metadata"]["name"])):
         index = indexes.of_pod(pod)
         if index is None or index >= total or index in seen:

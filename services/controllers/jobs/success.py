@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Set
 
 from services.controllers.actions import Object
-from services.controllers.jobs import indexes
+from services.controllers.jobs import indexes, tracking
 
 
 def matched(job: Object, completed: Set[int]) -> str:
@@ -14,7 +14,7 @@ def matched(job: Object, completed: Set[int]) -> str:
     rules = (job["spec"].get("successPolicy") or {}).get("rules") or ()
     if not rules or not completed:
         return ""
-    total, done = int(job["spec"].get("completions", 0)), sorted(completed)
+    total, done = tracking.completions(job), sorted(completed)
     for number, rule in enumerate(rules):
         if _satisfies(rule, done, total):
             return f"Matched rules at index {number}"

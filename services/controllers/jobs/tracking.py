@@ -39,6 +39,11 @@ def is_indexed(job: Object) -> bool:
     return bool(job["spec"].get("completionMode") == "Indexed")
 
 
+def completions(job: Object) -> int:
+    """How many indexes an Indexed Job has."""
+    return int(job["spec"].get("completions", 0))
+
+
 def release(pod: Object) -> Patch:
     """Take the finalizer off a pod."""
     body = {"metadata": {"uid": pod["metadata"]["uid"], "$deleteFromPrimitiveList/finalizers": [FINALIZER]}}
