@@ -9,7 +9,7 @@ from services.apiserver import admission
 from services.apiserver.admission.subresources import Subresources
 from services.apiserver.allocations import Allocator
 from services.apiserver.audit import policy
-from services.apiserver.audit.auditor import Auditor, Sink
+from services.apiserver.audit.auditor import Auditor, Sink, Tee
 from services.apiserver.audit.logfile import LogFile
 from services.apiserver.auth.aggregation import Aggregation
 from services.apiserver.auth.authentication import Authenticator
@@ -182,7 +182,5 @@ def _shipper(audit: AuditSettings) -> "Shipper | None":
 def _auditor(audit: AuditSettings, shipper: "Shipper | None", authorizer: Authorizer) -> Auditor:
     sink: Sink = LogFile(audit.log, audit.limits)
     if shipper is not None:
-        from services.apiserver.audit.shipping import Tee
-
-        sink = Tee(sink, shipper)
+        sink = Tee(sink, shipper.write)
     return Auditor(policy.load(audit.policy), sink, authorizer)

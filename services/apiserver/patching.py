@@ -3,7 +3,7 @@
 import re
 from json import JSONDecodeError
 
-from services.apiserver import strategies
+from services.apiserver import options, strategies
 from services.apiserver.decoding import body_of, keep_reset, validation_level
 from services.apiserver.failures import bad_request, invalid, plain, unsupported_patch
 from services.apiserver.negotiation import content_type
@@ -16,7 +16,7 @@ from shared.objects.validation import Cause
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
+APPLY_PATCH = options.APPLY
 UNPARSED = "the object provided is unrecognized: couldn't get version/kind; json parse error: "
 
 

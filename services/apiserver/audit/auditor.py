@@ -46,6 +46,22 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+class Tee:
+    """A sink whose events are shipped as well, whether or not it can keep them."""
+
+    def __init__(self, sink: Sink, ship: Callable[[bytes], None]) -> None:
+        self._sink = sink
+        self._ship = ship
+
+    def write(self, line: bytes) -> None:
+        """OSError if the sink cannot keep the line."""
+        self._ship(line)
+        self._sink.write(line)
+
+    def close(self) -> None:
+        self._sink.close()
+
+
 class Trail:
     """The events of one request."""
 

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from services.apiserver.audit import instruments
-from services.apiserver.audit.auditor import Sink
 from services.apiserver.audit.batching import Batching
 from services.apiserver.audit.receiver import Receiver
 
@@ -115,19 +114,3 @@ class Shipper:
         async with self._session.post(self._receiver.url, data=body, headers=headers, ssl=context) as response:
             if response.status >= 300:
                 raise ValueError(f"the server answered {response.status} {response.reason}")
-
-
-class Tee:
-    """A sink whose events are shipped as well, whether or not it can keep them."""
-
-    def __init__(self, sink: Sink, shipper: Shipper) -> None:
-        self._sink = sink
-        self._shipper = shipper
-
-    def write(self, line: bytes) -> None:
-        """OSError if the sink cannot keep the line."""
-        self._shipper.write(line)
-        self._sink.write(line)
-
-    def close(self) -> None:
-        self._sink.close()

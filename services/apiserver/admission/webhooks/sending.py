@@ -23,17 +23,17 @@ class SendingFailed(Exception):
 
 
 class Sender:
-    """Opens its connections when the first body is sent; `close` ends them."""
+    """Made within the event loop; `close` ends its connections."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._session: aiohttp.ClientSession | None = None
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None), headers={"user-agent": "kube-apiserver-admission"}
+        )
 
     async def close(self) -> None:
         """Close all connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._session.close()
 
     async def post(self, hook: Hook, body: bytes) -> bytes:
         """The body of the answer. Unreachable, TimeoutError, SendingFailed."""
@@ -59,10 +59,6 @@ class Sender:
             return await self._send(hook, f"https://{host}:{port}{hook.service.path}", name, body)
 
     async def _send(self, hook: Hook, url: str, name: str, body: bytes) -> bytes:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None), headers={"user-agent": "kube-apiserver-admission"}
-            )
         headers = {"content-type": "application/json", "accept": "application/json, */*"}
         if name:
             headers["host"] = name
