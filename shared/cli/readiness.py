@@ -13,6 +13,7 @@ from shared.cli.cluster import Cluster, ClusterError
 from shared.cli.progress import wait_for
 from shared.cli.supervise import running
 from shared.errors import ApiError
+from shared.objects import meta
 from shared.state.watermark import Watermark, watermark_path
 
 
@@ -76,7 +77,7 @@ class Readiness:
         if node is None:
             state = "has not registered" if f"{name}.agent" in running(self.cluster.run) else "has no running agent"
             return f"{name} {state} (see {log})"
-        if not is_ready(node):
+        if not meta.condition_true(node, "Ready"):
             return f"{name} is not Ready{reason(node)} (see {log})"
         # the condition of an earlier run may still stand, so the agent itself is asked as well
         return "" if agent_ready(self.cluster.node_address(name)) else f"{name}'s agent does not answer (see {log})"
@@ -90,17 +91,10 @@ def late(limit_s: float, missing: list[str]) -> str:
     )
 
 
-def is_ready(node: dict[str, Any]) -> bool:
-    return any(c["status"] == "True" for c in _ready_conditions(node))
-
-
 def reason(node: dict[str, Any]) -> str:
     """The message of a node's condition Ready, after a colon, or ""."""
-    return "".join(f": {c['message']}" for c in _ready_conditions(node) if c.get("message"))
-
-
-def _ready_conditions(node: dict[str, Any]) -> list[dict[str, Any]]:
-    return [c for c in node.get("status", {}).get("conditions", []) if c["type"] == "Ready"]
+    message = (meta.condition(node, "Ready") or {}).get("message")
+    return f": {message}" if message else ""
 
 
 def agent_ready(address: str) -> bool:

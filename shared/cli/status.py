@@ -16,9 +16,9 @@ from shared.cli.bus import admin, run, servers
 from shared.cli.client import ApiSession
 from shared.cli.cluster import Cluster, ClusterError, existing
 from shared.cli.plan import processes
-from shared.cli.readiness import is_ready
 from shared.cli.supervise import running
 from shared.errors import ApiError, WherryError
+from shared.objects import meta
 from shared.state.streams import STATE
 from shared.state.watermark import Watermark, watermark_path
 
@@ -57,7 +57,7 @@ def collect(cluster: Cluster) -> dict[str, Any]:
     try:
         with ApiSession(cluster, timeout_s=3) as session:
             for node in session.get("/api/v1/nodes")["items"]:
-                nodes.append({"name": node["metadata"]["name"], "ready": is_ready(node)})
+                nodes.append({"name": node["metadata"]["name"], "ready": meta.condition_true(node, "Ready")})
             for pod in session.get("/api/v1/pods")["items"]:
                 phase = pod.get("status", {}).get("phase", "Unknown")
                 pods[phase] = pods.get(phase, 0) + 1
