@@ -8,56 +8,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import (
-        SIG_DFL,
-        SIG_SETMASK,
-        SIGHUP,
-        SIGINT,
-        SIGKILL,
-        SIGPIPE,
-        SIGQUIT,
-        SIGTERM,
-        SIGUSR1,
-        SIGUSR2,
-        SIGXFSZ,
-        pause,
-        pidfd_send_signal,
-        pthread_sigmask,
-        signal,
-    )
+    from signal import *  # noqa: F403
 else:
-    from _signal import (
-        SIG_DFL,
-        SIG_SETMASK,
-        SIGHUP,
-        SIGINT,
-        SIGKILL,
-        SIGPIPE,
-        SIGQUIT,
-        SIGTERM,
-        SIGUSR1,
-        SIGUSR2,
-        SIGXFSZ,
-        pause,
-        pidfd_send_signal,
-        pthread_sigmask,
-        signal,
-    )
-
-__all__ = [
-    "SIGHUP",
-    "SIGINT",
-    "SIGKILL",
-    "SIGPIPE",
-    "SIGQUIT",
-    "SIGTERM",
-    "SIGUSR1",
-    "SIGUSR2",
-    "SIGXFSZ",
-    "SIG_DFL",
-    "SIG_SETMASK",
-    "pause",
-    "pidfd_send_signal",
-    "pthread_sigmask",
-    "signal",
-]
+    from _signal import *  # noqa: F403
