@@ -1,4 +1,4 @@
-"""Ports of its node that a pod takes: the scheduler seeks a node where they are free, and the agent there looks again."""
+"""Ports of its node that a pod takes: the scheduler seeks a node where they are free, and its agent looks again."""
 
 from __future__ import annotations
 
